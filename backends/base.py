@@ -1,0 +1,364 @@
+"""The abstract crossbar: what algorithms and calibration scripts see of any chip, simulated or real.
+
+A backend is one hook, `_execute`, plus four small ones; everything a caller can get wrong is checked here, before the
+hook is reached. The order of a call is always the same: validate *all* steps, number them, execute, meter.
+
+Numbers make every random draw reproducible: each array counts the pulse-train samples and the vectors that it has
+seen, so a draw depends neither on how samples are grouped into steps nor on what other arrays do in between.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from types import TracebackType
+from typing import Any, Self, final
+
+import torch
+
+from rpudriver.backends.capabilities import Capabilities
+from rpudriver.backends.meter import CostMeter
+from rpudriver.backends.placement import Diagonals
+from rpudriver.backends.validation import Limits, Validator, check_limits
+from rpudriver.backends.writing import write_and_verify
+from rpudriver.errors import AllocationError, CheckpointError, ConfigError, NotArmedError, StepError
+from rpudriver.types import Array, Cell, Placement, Port, Pulse, PulseTrains, Read, ReadResult, Step, Steps, Wait
+
+SNAPSHOT_VERSION = 1
+
+
+@final
+@dataclass(frozen=True)
+class Numbered:
+    """A step and the number of its first sample or vector.
+
+    `first` counts from zero, for each array by itself; a `Read` of several arrays holds the number that its first
+    array has reached. `Wait` is always 0.
+    """
+
+    step: Step
+    first: int = 0
+
+
+@dataclass
+class Counters:
+    """How many pulse-train samples and read vectors an array has seen."""
+
+    samples: int = 0
+    vectors: int = 0
+
+
+@final
+@dataclass(frozen=True)
+class Status:
+    """What a chip tells of itself."""
+
+    armed: bool
+    limits: Limits | None
+    arrays: tuple[Array, ...]
+    cost: dict[str, int | float]
+
+
+@dataclass
+class _State:
+    arrays: dict[str, Array] = field(default_factory=dict)
+    counters: dict[str, Counters] = field(default_factory=dict)
+    meter: CostMeter = field(default_factory=CostMeter)
+    limits: Limits | None = None
+    closed: bool = False
+
+
+class CrossbarBackend(ABC):
+    """One chip. Subclasses implement the hooks at the end; the public methods marked final are the contract.
+
+    Parameters
+    ----------
+    capabilities : Capabilities
+    fingerprint : str
+        Identifies chip, preset and seed; a snapshot is only restored where it is the same.
+
+    Examples
+    --------
+    >>> with make("simulated", preset="idealised") as chip:
+    ...     chip.arm()
+    ...     array = chip.allocate("W", 4, 3)
+    ...     y = chip.read_matvec(array, torch.ones(1, 3)).values
+    """
+
+    def __init__(self, capabilities: Capabilities, fingerprint: str) -> None:
+        self._capabilities = capabilities
+        self._fingerprint = fingerprint
+        self._state = _State()
+        self._space = Diagonals(capabilities.arrays, capabilities.rows, capabilities.columns)
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for name in ("run", "apply_pulses", "read_matvec", "allocate", "snapshot", "restore"):
+            if name in cls.__dict__:
+                raise TypeError(f"{cls.__name__} must not override {name}: implement _execute and the other hooks")
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What this chip can do."""
+        return self._capabilities
+
+    # ---- the contract -------------------------------------------------------------------------------------------
+
+    @final
+    def allocate(self, name: str, n_out: int, n_in: int, cell: Cell = Cell.SINGLE) -> Array:
+        """Return the array of that name, placed on the chip at the first call.
+
+        Raises
+        ------
+        AllocationError
+            If it does not fit, or if the name is taken by an array of another shape or cell.
+        """
+        known = self._state.arrays.get(name)
+        if known is not None:
+            if (known.n_out, known.n_in, known.cell) != (n_out, n_in, cell):
+                raise AllocationError(
+                    f"array {name!r} exists as {known.shape} with {known.cell.value} cells; "
+                    f"asked for {(n_out, n_in)} with {cell.value} cells. Use another name"
+                )
+            return known
+        if not name or n_out < 1 or n_in < 1:
+            raise AllocationError(f"array {name!r} of {n_out} x {n_in}: give a name and at least one line each way")
+        parts = self._space.place(name, n_out, n_in, 1 if cell is Cell.SINGLE else 2)
+        return self._add(Array(name, n_out, n_in, cell, parts))
+
+    @final
+    def run(self, steps: Steps) -> tuple[ReadResult, ...]:
+        """Run steps in order and return one `ReadResult` for each `Read`.
+
+        All steps are validated before the first is sent. Nothing is retried inside a sequence: a saturated output is
+        only flagged.
+
+        Raises
+        ------
+        NotArmedError, StepError, LimitError, UnsupportedError
+            Nothing was sent.
+        """
+        steps = tuple(steps)
+        limits = self._armed_limits()
+        validator = Validator(self._capabilities, self._state.arrays, limits)
+        for position, step in enumerate(steps):
+            validator.check(position, step)
+        split = [part for step in steps for part in self._split(step)]
+        results = self._execute([self._number(step) for step in split])
+        expected = sum(isinstance(step, Read) for step in split)
+        if len(results) != expected:
+            raise StepError(f"backend returned {len(results)} results for {expected} reads; mend its _execute")
+        for step in steps:
+            self._count(step)
+        return self._join(steps, list(results))
+
+    @final
+    def apply_pulses(
+        self, array: Array, trains: PulseTrains, kind: str = "update", port: Port = Port.DEVICE, repeat: int = 1
+    ) -> None:
+        """Run one `Pulse`."""
+        self.run([Pulse(array, trains, kind, port, repeat)])
+
+    @final
+    def read_matvec(self, array: Array, x: torch.Tensor, transposed: bool = False) -> ReadResult:
+        """Run one `Read` of one array."""
+        return self.run([Read(((array, 1.0),), x, transposed)])[0]
+
+    def write(self, array: Array, target: torch.Tensor, port: Port = Port.DEVICE) -> torch.Tensor:
+        """Programme weights by pulsing and reading until they stop getting nearer; a chip may know a better way.
+
+        Parameters
+        ----------
+        target : float32 tensor ``[n_out, n_in]``
+            Wanted value of the cells (device minus reference), chip units.
+        port : which device is moved.
+
+        Returns
+        -------
+        float32 tensor ``[n_out, n_in]``, what was last read.
+        """
+        return write_and_verify(self, array, target, port)
+
+    def arm(self, limits: Limits | None = None) -> None:
+        """Allow pulses and reads, within limits. A chip is never armed by itself.
+
+        Raises
+        ------
+        LimitError
+            If the limits exceed the chip's capabilities.
+        """
+        limits = limits or Limits()
+        check_limits(limits, self._capabilities)
+        self._state.limits = limits
+
+    def idle(self) -> None:
+        """Put every output at rest and disarm."""
+        self._state.limits = None
+
+    def status(self) -> Status:
+        """Return arming, limits, arrays and cost so far; sends nothing."""
+        state = self._state
+        return Status(state.limits is not None, state.limits, tuple(state.arrays.values()), state.meter.as_dict())
+
+    @final
+    def snapshot(self, names: Sequence[str] | None = None) -> dict[str, Any]:
+        """Return the whole state of some arrays (default: all), of their counters and of the cost meter.
+
+        The result holds plain numbers, strings and tensors: ``torch.save`` takes it.
+
+        Raises
+        ------
+        UnsupportedError
+            On a chip that cannot tell its state.
+        """
+        chosen = list(self._state.arrays) if names is None else list(names)
+        entries = {}
+        for name in chosen:
+            array, counters = self._state.arrays[name], self._state.counters[name]
+            entries[name] = {
+                "n_out": array.n_out,
+                "n_in": array.n_in,
+                "cell": array.cell.value,
+                "parts": [(part.array, part.row, part.column) for part in array.parts],
+                "samples": counters.samples,
+                "vectors": counters.vectors,
+                "state": self._save(array),
+            }
+        return {
+            "version": SNAPSHOT_VERSION,
+            "fingerprint": self._fingerprint,
+            "arrays": entries,
+            "cost": self._state.meter.as_dict(),
+        }
+
+    @final
+    def restore(self, snapshot: dict[str, Any]) -> None:
+        """Put back what `snapshot` returned; arrays that it holds and the chip does not are placed first.
+
+        Raises
+        ------
+        CheckpointError
+            If it was taken by another version, chip, preset or seed; nothing is changed then.
+        """
+        if snapshot.get("version") != SNAPSHOT_VERSION:
+            raise CheckpointError(
+                f"snapshot has version {snapshot.get('version')!r}, this code reads {SNAPSHOT_VERSION}; take a new one"
+            )
+        if snapshot["fingerprint"] != self._fingerprint:
+            raise CheckpointError(
+                f"snapshot was taken on {snapshot['fingerprint']!r}, this chip is {self._fingerprint!r}; "
+                "open the chip with the same profile, preset and seed"
+            )
+        for name, entry in snapshot["arrays"].items():
+            parts = tuple(Placement(*part) for part in entry["parts"])
+            saved = Array(name, entry["n_out"], entry["n_in"], Cell(entry["cell"]), parts)
+            known = self._state.arrays.get(name)
+            if known is not None and replace(known, parts=parts) != saved:
+                raise CheckpointError(f"snapshot holds {name!r} as {saved.shape}, the chip has {known.shape}")
+        for name, entry in snapshot["arrays"].items():
+            parts = tuple(Placement(*part) for part in entry["parts"])
+            if name not in self._state.arrays:
+                self._space.occupy(parts, entry["n_out"], entry["n_in"])
+                self._add(Array(name, entry["n_out"], entry["n_in"], Cell(entry["cell"]), parts))
+            self._state.counters[name] = Counters(entry["samples"], entry["vectors"])
+            self._load(self._state.arrays[name], entry["state"])
+        self._state.meter = CostMeter(**snapshot["cost"])
+
+    def close(self) -> None:
+        """Go idle and let go of the chip; closing twice is harmless."""
+        if not self._state.closed:
+            self.idle()
+            self._state.closed = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        raise ConfigError("a chip cannot be copied; open a second one and restore a snapshot into it")
+
+    def __reduce__(self) -> str:
+        raise ConfigError("a chip cannot be pickled; save its snapshot() instead")
+
+    # ---- hooks --------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def _allocate(self, array: Array) -> None:
+        """Prepare a new array."""
+
+    @abstractmethod
+    def _execute(self, steps: Sequence[Numbered]) -> Sequence[ReadResult]:
+        """Run validated, numbered steps in order; one result for each read. Sums occur only where the chip can sum."""
+
+    @abstractmethod
+    def _save(self, array: Array) -> dict[str, torch.Tensor]:
+        """Return an array's state."""
+
+    @abstractmethod
+    def _load(self, array: Array, state: dict[str, torch.Tensor]) -> None:
+        """Put an array's state back."""
+
+    # ---- numbering and counting ---------------------------------------------------------------------------------
+
+    def _add(self, array: Array) -> Array:
+        self._allocate(array)
+        self._state.arrays[array.name] = array
+        self._state.counters[array.name] = Counters()
+        return array
+
+    def _armed_limits(self) -> Limits:
+        if self._state.closed:
+            raise NotArmedError("this chip is closed; open it again")
+        if self._state.limits is None:
+            raise NotArmedError("this chip is not armed: call arm() before pulses and reads")
+        return self._state.limits
+
+    def _split(self, step: Step) -> list[Step]:
+        """Return the reads that a chip without summed reads makes of a sum, or the step itself."""
+        weighted = isinstance(step, Read) and (len(step.terms) > 1 or step.terms[0][1] != 1.0)
+        if isinstance(step, Read) and weighted and not self._capabilities.summed_reads:
+            return [Read(((array, 1.0),), step.x, step.transposed) for array, _ in step.terms]
+        return [step]
+
+    def _number(self, step: Step) -> Numbered:
+        """Return the step with its number, and advance the counters of the arrays that it touches."""
+        match step:
+            case Pulse():
+                counters = self._state.counters[step.array.name]
+                numbered = Numbered(step, counters.samples)
+                counters.samples += step.repeat * len(step.trains)
+            case Read():
+                numbered = Numbered(step, self._state.counters[step.terms[0][0].name].vectors)
+                for array in {array.name: array for array, _ in step.terms}.values():
+                    self._state.counters[array.name].vectors += len(step.x)
+            case Wait():
+                numbered = Numbered(step)
+        return numbered
+
+    def _count(self, step: Step) -> None:
+        match step:
+            case Pulse():
+                self._state.meter.add_pulse(step, self._capabilities)
+            case Read():
+                self._state.meter.add_read(step, self._capabilities)
+            case Wait():
+                self._state.meter.add_wait(step)
+
+    def _join(self, steps: Steps, results: list[ReadResult]) -> tuple[ReadResult, ...]:
+        """Add up the parts of sums that were read one by one."""
+        joined = []
+        for step in steps:
+            if isinstance(step, Read):
+                split = self._split(step)
+                parts = [results.pop(0) for _ in split]
+                joined.append(parts[0] if split[0] is step else _weighted_sum(step, parts))
+        return tuple(joined)
+
+
+def _weighted_sum(step: Read, parts: Sequence[ReadResult]) -> ReadResult:
+    weights = [weight for _, weight in step.terms]
+    values = torch.stack([weight * part.values for weight, part in zip(weights, parts, strict=True)]).sum(0)
+    return ReadResult(values, torch.stack([part.saturated for part in parts]).any(0))

@@ -1,0 +1,87 @@
+"""The cost meter: what a sequence of steps costs, by the chip's profile."""
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from rpudriver.backends.capabilities import Capabilities
+from rpudriver.types import Pulse, PulseTrains, Read, Wait
+
+
+@dataclass
+class CostMeter:
+    """Running totals since the chip was opened (or since the snapshot that was restored).
+
+    Attributes
+    ----------
+    samples : pulse-train samples applied, repeats included.
+    line_pulses : pulses put on lines.
+    coincidences : pulses that devices saw.
+    reads : input vectors read, each array of an unsummed sum by itself.
+    chip_time_s, energy_j : by the profile's widths, times and energies.
+    """
+
+    samples: int = 0
+    line_pulses: int = 0
+    coincidences: int = 0
+    reads: int = 0
+    chip_time_s: float = 0.0
+    energy_j: float = 0.0
+
+    def as_dict(self) -> dict[str, int | float]:
+        """Return the totals under their documented names."""
+        return asdict(self)
+
+    def add_pulse(self, step: Pulse, capabilities: Capabilities) -> None:
+        """Count a `Pulse`."""
+        kind = capabilities.kinds[step.kind]
+        line_pulses, coincidences, slots = count_pulses(step.trains)
+        self.samples += step.repeat * len(step.trains)
+        self.line_pulses += step.repeat * line_pulses
+        self.coincidences += step.repeat * coincidences
+        self.chip_time_s += step.repeat * slots * (kind.width_s + capabilities.slot_gap_s)
+        self.energy_j += step.repeat * (
+            line_pulses * kind.line_pulse_energy_j + coincidences * kind.coincidence_energy_j
+        )
+
+    def add_read(self, step: Read, capabilities: Capabilities) -> None:
+        """Count a `Read`, made at once where the chip can sum and one by one where it cannot."""
+        array = step.terms[0][0]
+        vectors = len(step.x) * (1 if capabilities.summed_reads else len(step.terms))
+        lines = array.n_in if step.transposed else array.n_out
+        self.reads += vectors
+        self.chip_time_s += vectors * capabilities.read_time_s
+        self.energy_j += vectors * lines * capabilities.read_energy_j
+
+    def add_wait(self, step: Wait) -> None:
+        """Count a `Wait`."""
+        self.chip_time_s += step.seconds
+
+
+def count_pulses(trains: PulseTrains) -> tuple[int, int, int]:
+    """Return line pulses, coincidences and slots of a batch of trains, applied once.
+
+    Opposite signs on lines that cross cannot share a slot, so every sample takes one phase for each pair of signs
+    that occurs: up to four times its BL.
+    """
+    if not len(trains):
+        return 0, 0, 0
+    x, d = _slots(trains.x_words), _slots(trains.d_words)
+    x_fired, d_fired = x.sum(1, dtype=np.int64), d.sum(1, dtype=np.int64)  # lines per slot
+    phases = _sign_classes(x, trains.x_negative) * _sign_classes(d, trains.d_negative)
+    slots = int((phases * trains.bl.numpy()).sum())
+    return int(x_fired.sum() + d_fired.sum()), int((x_fired * d_fired).sum()), slots
+
+
+def _slots(words: torch.Tensor) -> npt.NDArray[np.uint8]:
+    """Return the unpacked slots, ``[B, n, 32 W]``."""
+    raw = np.ascontiguousarray(words.cpu().numpy()).view(np.uint8)
+    return np.unpackbits(raw, axis=2, bitorder="little")
+
+
+def _sign_classes(slots: npt.NDArray[np.uint8], negative: torch.Tensor) -> npt.NDArray[np.int64]:
+    """Return how many signs occur among the firing lines of each sample: 0, 1 or 2."""
+    fires, minus = slots.any(2), negative.cpu().numpy()
+    return np.add((fires & minus).any(1), (fires & ~minus).any(1), dtype=np.int64)

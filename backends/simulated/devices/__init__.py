@@ -1,0 +1,1 @@
+"""Device physics: one response family a file, `spec` for everything around the response."""

@@ -1,0 +1,159 @@
+"""Checks that every step must pass before anything is sent: shape, range, limits."""
+
+import math
+from dataclasses import dataclass
+from typing import final
+
+import torch
+
+from rpudriver.backends.capabilities import Capabilities
+from rpudriver.config.model import did_you_mean
+from rpudriver.errors import LimitError, StepError, UnsupportedError
+from rpudriver.types import Array, Cell, Port, Pulse, PulseTrains, Read, Step, Wait
+
+
+@final
+@dataclass(frozen=True)
+class Limits:
+    """What may be sent once armed. ``None`` leaves a bound to the chip's capabilities.
+
+    Attributes
+    ----------
+    kinds : names of the pulse kinds that may be sent.
+    max_bl : longest bit length.
+    max_input : largest absolute input of a read, in (0, input_bound].
+    max_device_pulses : largest number of pulses that one step may put on a single device (BL times repeat, summed
+        over the samples).
+    """
+
+    kinds: frozenset[str] | None = None
+    max_bl: int | None = None
+    max_input: float | None = None
+    max_device_pulses: int | None = None
+
+
+def check_limits(limits: Limits, capabilities: Capabilities) -> None:
+    """Raise `LimitError` where limits go beyond what the chip can do."""
+    for kind in sorted(limits.kinds or ()):
+        if kind not in capabilities.kinds:
+            raise LimitError(f"limits name the pulse kind {kind!r}" + did_you_mean(kind, capabilities.kinds))
+    bounds = (
+        ("max_bl", limits.max_bl, capabilities.longest_bl),
+        ("max_input", limits.max_input, capabilities.input_bound),
+        ("max_device_pulses", limits.max_device_pulses, math.inf),
+    )
+    for name, value, most in bounds:
+        if value is not None and not 0 < value <= most:
+            raise LimitError(f"limits.{name} = {value!r} must lie in (0, {most}]")
+
+
+@final
+class Validator:
+    """Checks steps against a chip's capabilities, its arrays and the armed limits; changes nothing."""
+
+    def __init__(self, capabilities: Capabilities, arrays: dict[str, Array], limits: Limits) -> None:
+        self._capabilities, self._arrays, self._limits = capabilities, arrays, limits
+
+    def check(self, position: int, step: Step) -> None:
+        """Raise `StepError`, `LimitError` or `UnsupportedError`, naming the step by its position."""
+        where = f"step {position}"
+        match step:
+            case Pulse():
+                self._pulse(where, step)
+            case Read():
+                self._read(where, step)
+            case Wait():
+                if not (math.isfinite(step.seconds) and step.seconds >= 0):
+                    raise StepError(f"{where}: Wait({step.seconds}) must be a finite time of at least 0 s")
+            case _:
+                raise StepError(f"{where}: {type(step).__name__} is not a step; use Pulse, Read or Wait")
+
+    def _known(self, where: str, array: Array) -> None:
+        if self._arrays.get(array.name) != array:
+            raise StepError(
+                f"{where}: array {array.name!r} {array.shape} is not allocated on this chip"
+                + did_you_mean(array.name, self._arrays)
+            )
+
+    def _pulse(self, where: str, step: Pulse) -> None:
+        self._known(where, step.array)
+        trains, array = step.trains, step.array
+        sides = (trains.d_words.shape[1], trains.x_words.shape[1])
+        if sides != array.shape:
+            raise StepError(
+                f"{where}: trains for {sides[0]} x {sides[1]} lines do not fit array {array.name!r} of {array.shape}"
+            )
+        if step.port is Port.REFERENCE and array.cell is Cell.SINGLE:
+            raise StepError(f"{where}: array {array.name!r} has single devices, no reference; allocate other cells")
+        if not isinstance(step.repeat, int) or step.repeat < 1:
+            raise StepError(f"{where}: repeat = {step.repeat!r} must be a whole number of at least 1")
+        self._kind(where, step)
+        longest = int(trains.bl.max()) if len(trains) else 0
+        most = min(self._capabilities.longest_bl, self._limits.max_bl or self._capabilities.longest_bl)
+        if longest > most:
+            raise LimitError(f"{where}: BL = {longest} is beyond this chip's limit of {most}; draw shorter trains")
+        _no_late_bits(where, trains)
+        budget, worst = self._limits.max_device_pulses, int(trains.bl.sum()) * step.repeat
+        if budget is not None and worst > budget:
+            raise LimitError(
+                f"{where}: up to {worst} pulses on one device, {budget} are armed; split the step or arm a larger budget"
+            )
+
+    def _kind(self, where: str, step: Pulse) -> None:
+        kind = self._capabilities.kinds.get(step.kind)
+        if kind is None:
+            raise StepError(
+                f"{where}: unknown pulse kind {step.kind!r}" + did_you_mean(step.kind, self._capabilities.kinds)
+            )
+        if self._limits.kinds is not None and step.kind not in self._limits.kinds:
+            raise LimitError(f"{where}: pulse kind {step.kind!r} is not armed; armed: {sorted(self._limits.kinds)}")
+        if kind.polarity != "both":
+            trains, wanted = step.trains, kind.polarity == "down"
+            signs = trains.d_negative[:, :, None] ^ trains.x_negative[:, None, :]
+            fires = (trains.d_words.view(torch.int32) != 0).any(2)[:, :, None] & (
+                trains.x_words.view(torch.int32) != 0
+            ).any(2)[:, None, :]
+            if bool((fires & (signs != wanted)).any()):
+                raise StepError(
+                    f"{where}: kind {step.kind!r} only goes {kind.polarity}; some signs ask for the other way"
+                )
+
+    def _read(self, where: str, step: Read) -> None:
+        if not step.terms:
+            raise StepError(f"{where}: a Read needs at least one (array, weight)")
+        first = step.terms[0][0]
+        for array, weight in step.terms:
+            self._known(where, array)
+            if not math.isfinite(weight):
+                raise StepError(f"{where}: weight {weight} of array {array.name!r} must be finite")
+            if array.shape != first.shape:
+                raise StepError(f"{where}: a sum needs one shape; {array.name!r} is {array.shape}, not {first.shape}")
+        if step.transposed and not self._capabilities.transposed_reads:
+            raise UnsupportedError(f"{where}: this chip has no transposed reads, which back-propagation needs")
+        lines = first.n_out if step.transposed else first.n_in
+        if step.x.ndim != 2 or step.x.shape[1] != lines or step.x.dtype is not torch.float32:
+            raise StepError(
+                f"{where}: x must be float32 [B, {lines}] for array {first.name!r}; "
+                f"got {step.x.dtype} {list(step.x.shape)}"
+            )
+        bound = min(self._capabilities.input_bound, self._limits.max_input or self._capabilities.input_bound)
+        worst = float(step.x.abs().max()) if step.x.numel() else 0.0
+        if not worst <= bound:  # also refuses NaN
+            raise StepError(
+                f"{where}: inputs must be finite and within [-{bound:g}, {bound:g}]; the largest is {worst:g}. "
+                "Scale x down, or let noise management do it"
+            )
+
+
+def _no_late_bits(where: str, trains: PulseTrains) -> None:
+    """Refuse trains with a slot set at or above their sample's BL."""
+    words = trains.x_words.shape[2]
+    room = (trains.bl[:, None] - 32 * torch.arange(words)).clamp(0, 32)  # used slots of each word
+    allowed = ((torch.ones_like(room) << room) - 1).to(trains.x_words.device)
+    for side, packed in (("x", trains.x_words), ("d", trains.d_words)):
+        late = (packed.view(torch.int32).to(torch.int64) & 0xFFFFFFFF) & ~allowed[:, None, :]
+        if bool(late.any()):
+            sample = int(late.flatten(1).any(1).nonzero()[0])
+            raise StepError(
+                f"{where}: {side} trains of sample {sample} fire beyond its BL of {int(trains.bl[sample])}; clear those bits"
+            )

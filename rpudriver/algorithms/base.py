@@ -1,0 +1,101 @@
+"""What every training algorithm is: frozen coefficients, and a state that is passed in and handed back."""
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Annotated, Any, ClassVar, Generic, TypeVar
+
+import torch
+from pydantic import Field
+
+from rpudriver.backends.base import CrossbarBackend
+from rpudriver.config.model import StrictModel
+from rpudriver.trains import TrainSource, draw_trains
+from rpudriver.types import Array, Cell, PulseTrains
+
+
+@dataclass(frozen=True)
+class State:
+    """What an algorithm remembers of one tile.
+
+    Attributes
+    ----------
+    arrays : the arrays on the chip by their role, for example ``"A"`` and ``"C"``.
+    source : where trains draw from.
+    samples : gradient samples seen so far; numbers the drawn trains.
+    """
+
+    arrays: Mapping[str, Array]
+    source: TrainSource
+    samples: int = 0
+
+
+StateT = TypeVar("StateT", bound=State)
+
+
+class Algorithm(StrictModel, Generic[StateT]):
+    """One way to train the weights of one tile. A subclass is one file.
+
+    Two class attributes describe the arrays: `roles` names them, the last one carries the network's initial
+    weights; `zero_shifted` names those whose symmetry point must read as zero before training starts.
+    """
+
+    roles: ClassVar[tuple[str, ...]]
+    zero_shifted: ClassVar[tuple[str, ...]] = ()
+
+    max_bl: Annotated[int, Field(ge=1)] = 31
+    update_management: bool = True
+    bl_management: bool = True
+
+    def cell(self, role: str) -> Cell:
+        """Return the cells of an array: devices with a reference where the symmetry point is to be shifted."""
+        return Cell.REFERENCE if role in self.zero_shifted else Cell.SINGLE
+
+    def allocate(self, backend: CrossbarBackend, tile: str, n_out: int, n_in: int) -> dict[str, Array]:
+        """Return the tile's arrays, named ``"{tile}/{role}"`` on the chip."""
+        return {role: backend.allocate(f"{tile}/{role}", n_out, n_in, self.cell(role)) for role in self.roles}
+
+    @abstractmethod
+    def init(self, backend: CrossbarBackend, tile: str, n_out: int, n_in: int, seed: int) -> StateT:
+        """Allocate the tile's arrays and return the first state."""
+
+    @abstractmethod
+    def terms(self, state: StateT) -> tuple[tuple[Array, float], ...]:
+        """Return the (array, weight) sum that makes the network's weights."""
+
+    @abstractmethod
+    def step(self, backend: CrossbarBackend, state: StateT, x: torch.Tensor, d: torch.Tensor, lr: float) -> StateT:
+        """Train on a mini-batch and return the next state.
+
+        Parameters
+        ----------
+        x : float32 tensor ``[B, n_in]``, inputs of the tile.
+        d : float32 tensor ``[B, n_out]``, minus the gradient at its output.
+        lr : learning rate: the expected change of the weights is ``lr * sum_b d_b x_b^T``.
+        """
+
+    def trains(
+        self, backend: CrossbarBackend, source: TrainSource, first: int, x: torch.Tensor, d: torch.Tensor, lr: float
+    ) -> PulseTrains:
+        """Return trains for ``lr * d x^T`` by this algorithm's management settings and the chip's longest BL."""
+        return draw_trains(
+            x,
+            d,
+            lr=lr,
+            dw_min=backend.capabilities.device.dw_min,
+            max_bl=min(self.max_bl, backend.capabilities.longest_bl),
+            source=source,
+            first=first,
+            update_management=self.update_management,
+            bl_management=self.bl_management,
+        )
+
+
+def save_state(state: State) -> dict[str, Any]:
+    """Return everything of a state but the arrays, as plain numbers and tensors."""
+    return {f.name: getattr(state, f.name) for f in fields(state) if f.name not in ("arrays", "source")}
+
+
+def load_state(state: StateT, saved: Mapping[str, Any]) -> StateT:
+    """Return `state` with what `save_state` returned put back."""
+    return replace(state, **saved)

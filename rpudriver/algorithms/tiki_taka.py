@@ -1,0 +1,51 @@
+"""Tiki-Taka, the first version (Gokmen & Haensch 2020)."""
+
+from dataclasses import replace
+from typing import Annotated, ClassVar, Literal
+
+import torch
+from pydantic import Field
+
+from rpudriver.algorithms.base import Algorithm, State
+from rpudriver.algorithms.transfer import gradient_sequence, schedule
+from rpudriver.backends.base import CrossbarBackend
+from rpudriver.trains import TrainSource
+from rpudriver.types import Array, Pulse
+
+
+class TikiTaka(Algorithm[State]):
+    """Network weights ``gamma A + C``; ``A += fast_lr * d x^T``; every `n_s` updates ``C += lr * scale * (A u_t) u_t^T``.
+
+    A must have its symmetry point at zero. The transfer goes onto C in stochastic pulses; compare `TTv2`, which
+    filters it digitally.
+    """
+
+    roles: ClassVar[tuple[str, ...]] = ("A", "C")
+    zero_shifted: ClassVar[tuple[str, ...]] = ("A",)
+    name: Literal["tiki-taka"] = "tiki-taka"
+
+    fast_lr: Annotated[float, Field(gt=0)] = 0.1
+    transfer_lr: Annotated[float, Field(gt=0)] = 1.0  # lambda, multiplied by the learning rate
+    n_s: Annotated[int, Field(ge=1)] = 1
+    gamma: Annotated[float, Field(ge=0)] = 0.0
+
+    def init(self, backend: CrossbarBackend, tile: str, n_out: int, n_in: int, seed: int) -> State:
+        return State(self.allocate(backend, tile, n_out, n_in), TrainSource(seed, f"{tile}/trains"))
+
+    def terms(self, state: State) -> tuple[tuple[Array, float], ...]:
+        c = (state.arrays["C"], 1.0)
+        return ((state.arrays["A"], self.gamma), c) if self.gamma else (c,)
+
+    def step(self, backend: CrossbarBackend, state: State, x: torch.Tensor, d: torch.Tensor, lr: float) -> State:
+        trains = self.trains(backend, state.source, state.samples, x, d, self.fast_lr)
+        transfers = schedule(state.samples, len(x), self.n_s, x.shape[1])
+        reads = backend.run(gradient_sequence(state.arrays["A"], trains, transfers))
+        if transfers:
+            columns = torch.tensor([transfer.column for transfer in transfers], device=x.device)
+            one_hot = torch.nn.functional.one_hot(columns, x.shape[1]).to(x.dtype)
+            v = torch.cat([read.values for read in reads])
+            source = TrainSource(state.source.seed, f"{state.source.stream}/transfer")
+            first = state.samples // self.n_s
+            onto_c = self.trains(backend, source, first, one_hot, v, lr * self.transfer_lr)
+            backend.run([Pulse(state.arrays["C"], onto_c)])
+        return replace(state, samples=state.samples + len(x))

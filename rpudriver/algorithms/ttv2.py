@@ -1,0 +1,66 @@
+"""TTv2 (Gokmen 2021): Tiki-Taka with a digital low-pass filter H between A and C."""
+
+from dataclasses import dataclass, replace
+from typing import Annotated, ClassVar, Literal
+
+import torch
+from pydantic import Field
+
+from rpudriver.algorithms.base import Algorithm, State
+from rpudriver.algorithms.transfer import gradient_sequence, schedule
+from rpudriver.backends.base import CrossbarBackend
+from rpudriver.trains import TrainSource, single_pulses
+from rpudriver.types import Array, Pulse
+
+
+@dataclass(frozen=True)
+class TTv2State(State):
+    """Adds the digital buffer ``H``, float32 ``[n_out, n_in]``, in pulses owed to C."""
+
+    buffer: torch.Tensor = torch.empty(0)
+
+
+class TTv2(Algorithm[TTv2State]):
+    """Network weights C; ``A += fast_lr * d x^T``; every `n_s` updates ``H[:, t] += lambda * A u_t / dw_min``.
+
+    Where ``|H| >= 1`` one pulse of that sign goes to C and H is lowered by ``1 - hysteresis``. ``hysteresis = 0`` is
+    the plain method; a positive fraction of the pulse that fired stays behind, so the next one of that sign comes
+    sooner and one of the other sign later. Digital work is O(n) a transfer.
+    """
+
+    roles: ClassVar[tuple[str, ...]] = ("A", "C")
+    zero_shifted: ClassVar[tuple[str, ...]] = ("A",)
+    name: Literal["ttv2"] = "ttv2"
+
+    fast_lr: Annotated[float, Field(gt=0)] = 0.1
+    transfer_lr: Annotated[float, Field(gt=0)] = 1.0  # lambda, multiplied by the learning rate
+    n_s: Annotated[int, Field(ge=1)] = 1
+    hysteresis: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+    def init(self, backend: CrossbarBackend, tile: str, n_out: int, n_in: int, seed: int) -> TTv2State:
+        arrays = self.allocate(backend, tile, n_out, n_in)
+        return TTv2State(arrays, TrainSource(seed, f"{tile}/trains"), buffer=torch.zeros(n_out, n_in))
+
+    def terms(self, state: TTv2State) -> tuple[tuple[Array, float], ...]:
+        return ((state.arrays["C"], 1.0),)
+
+    def step(
+        self, backend: CrossbarBackend, state: TTv2State, x: torch.Tensor, d: torch.Tensor, lr: float
+    ) -> TTv2State:
+        trains = self.trains(backend, state.source, state.samples, x, d, self.fast_lr)
+        transfers = schedule(state.samples, len(x), self.n_s, x.shape[1])
+        reads = backend.run(gradient_sequence(state.arrays["A"], trains, transfers))
+        buffer = state.buffer.clone()
+        gain = lr * self.transfer_lr / backend.capabilities.device.dw_min
+        signs = []
+        for transfer, read in zip(transfers, reads, strict=True):
+            column = buffer[:, transfer.column]
+            column += gain * read.values[0]
+            fired = torch.where(column.abs() >= 1, column.sign(), 0.0)
+            column -= (1 - self.hysteresis) * fired
+            signs.append(fired)
+        if signs:
+            columns = torch.tensor([transfer.column for transfer in transfers], device=x.device)
+            onto_c = single_pulses(columns, torch.stack(signs), x.shape[1])
+            backend.run([Pulse(state.arrays["C"], onto_c)])
+        return replace(state, samples=state.samples + len(x), buffer=buffer)

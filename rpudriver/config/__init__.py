@@ -1,0 +1,1 @@
+"""Strict, frozen pydantic models read from TOML; unknown keys are refused with a suggestion."""

@@ -1,0 +1,95 @@
+"""The base of every model that is read from a file, and errors that say what to do about a bad value."""
+
+import difflib
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from rpudriver.errors import ConfigError
+
+ModelT = TypeVar("ModelT", bound="StrictModel")
+
+
+class StrictModel(BaseModel):
+    """A frozen model that refuses unknown keys, NaN and infinities."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return ``"; did you mean 'x'?"`` for the nearest known word, else the list of known words."""
+    known = sorted(known)
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    return f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(known) or 'none'}"
+
+
+def parse(model: type[ModelT], data: Mapping[str, Any], source: str) -> ModelT:
+    """Return a validated model.
+
+    Raises
+    ------
+    ConfigError
+        With one line for each problem: the key's path, its value and what is allowed.
+    """
+    try:
+        return model.model_validate(dict(data))
+    except ValidationError as error:
+        lines = [_explain(model, dict(problem)) for problem in error.errors()]
+        raise ConfigError(f"{source}: " + "; ".join(lines)) from None
+
+
+def _explain(model: type[BaseModel], problem: dict[str, Any]) -> str:
+    path = [str(part) for part in problem["loc"]]
+    where = ".".join(path)
+    if problem["type"] == "extra_forbidden":
+        return f"unknown key {where!r}" + did_you_mean(path[-1], _siblings(model, path[:-1]))
+    if problem["type"] == "missing":
+        return f"missing key {where!r}; add it"
+    return f"{where} = {problem['input']!r}: {problem['msg']}"
+
+
+def _siblings(model: type[BaseModel], path: list[str]) -> list[str]:
+    """Return the field names of the model that stands at `path` inside `model`."""
+    for part in path:
+        field = model.model_fields.get(part)
+        if field is None:  # the tag of a union, or an index
+            continue
+        inner = [t for t in _types(field.annotation) if isinstance(t, type) and issubclass(t, BaseModel)]
+        tagged = [t for t in inner if _tag(t) in path]
+        if inner:
+            model = (tagged or inner)[0]
+    return list(model.model_fields)
+
+
+def _tag(model: type[BaseModel]) -> str | None:
+    for name in ("family", "name", "kind"):
+        field = model.model_fields.get(name)
+        if field is not None and isinstance(field.default, str):
+            return field.default
+    return None
+
+
+def _types(annotation: Any) -> list[Any]:
+    found = [annotation]
+    for argument in getattr(annotation, "__args__", ()):
+        found += _types(argument)
+    return found
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Return the tables of a TOML file.
+
+    Raises
+    ------
+    ConfigError
+        If the file is missing or is not TOML; the message holds the line.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"no config file {str(path)!r}; check the path") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}") from None

@@ -1,0 +1,184 @@
+"""The currency between algorithms and chips: pulse trains and steps go down, read results come up.
+
+Everything here is normalised: inputs lie in [-1, 1], outputs and weights are in chip units; a chip profile says what
+a unit is in siemens and volts. Samples come first (``B``), then lines (``n``), then packed words.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import final
+
+import torch
+
+from rpudriver.errors import StepError
+
+
+class Cell(Enum):
+    """How many devices make a weight.
+
+    ``SINGLE``: one device. ``REFERENCE``: a device minus a held reference device. ``PAIR``: half the difference of
+    two devices; a pulse on the port ``device`` moves both, in opposite directions, one on ``reference`` only the
+    second.
+    """
+
+    SINGLE = "single"
+    REFERENCE = "reference"
+    PAIR = "pair"
+
+
+class Port(Enum):
+    """Which device of a cell a pulse reaches."""
+
+    DEVICE = "device"
+    REFERENCE = "reference"
+
+
+@final
+@dataclass(frozen=True)
+class Placement:
+    """A rectangle of one physical array: its number and the first row and column."""
+
+    array: int
+    row: int
+    column: int
+
+
+@final
+@dataclass(frozen=True)
+class Array:
+    """A logical array of ``n_out x n_in`` weights on a chip, as `CrossbarBackend.allocate` returns it.
+
+    `parts` are the rectangles it occupies: one, or two where a second device serves as reference or partner.
+    """
+
+    name: str
+    n_out: int
+    n_in: int
+    cell: Cell
+    parts: tuple[Placement, ...]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """``(n_out, n_in)``."""
+        return self.n_out, self.n_in
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class PulseTrains:
+    """Stochastic or deterministic pulse trains for B samples, bit-packed.
+
+    Attributes
+    ----------
+    x_words, d_words : uint32 tensors ``[B, n_in, W]`` and ``[B, n_out, W]``, ``W = ceil(max(BL) / 32)``
+        Bit ``s % 32`` of word ``s // 32`` is set where the line fires in slot s. A device sees a pulse in every slot
+        where both its lines fire.
+    x_negative, d_negative : bool tensors ``[B, n_in]`` and ``[B, n_out]``
+        Signs, kept apart; a pulse goes up where both signs agree.
+    bl : int64 tensor ``[B]`` on the CPU
+        Bit length BL of each sample; bits at and above it are zero. 0 means that the sample fires nothing.
+    """
+
+    x_words: torch.Tensor
+    d_words: torch.Tensor
+    x_negative: torch.Tensor
+    d_negative: torch.Tensor
+    bl: torch.Tensor
+
+    def __post_init__(self) -> None:
+        x, d = self.x_words, self.d_words
+        if x.dtype is not torch.uint32 or d.dtype is not torch.uint32 or x.ndim != 3 or d.ndim != 3:
+            raise StepError(
+                f"pulse trains must be uint32 words [B, n, W]; got {x.dtype} {tuple(x.shape)} for x "
+                f"and {d.dtype} {tuple(d.shape)} for d"
+            )
+        samples, words = len(self.bl), x.shape[2]
+        if x.shape[0] != samples or d.shape[0] != samples or d.shape[2] != words:
+            raise StepError(
+                f"pulse trains disagree: x {tuple(x.shape)}, d {tuple(d.shape)}, bl [{samples}]; "
+                "give both sides the same number of samples and words, and one bit length per sample"
+            )
+        for name, negative, side in (("x", self.x_negative, x), ("d", self.d_negative, d)):
+            if negative.dtype is not torch.bool or negative.shape != side.shape[:2]:
+                raise StepError(
+                    f"{name}_negative must be bool {list(side.shape[:2])}; got {negative.dtype} {list(negative.shape)}"
+                )
+        longest = int(self.bl.max()) if samples else 0
+        if samples and (int(self.bl.min()) < 0 or longest > 32 * words):
+            raise StepError(
+                f"bit lengths must lie in [0, {32 * words}] for {words} words; got {int(self.bl.min())}..{longest}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.bl)
+
+    def __getitem__(self, samples: slice) -> "PulseTrains":
+        """Return the trains of a range of samples."""
+        return PulseTrains(
+            self.x_words[samples],
+            self.d_words[samples],
+            self.x_negative[samples],
+            self.d_negative[samples],
+            self.bl[samples],
+        )
+
+
+@final
+@dataclass(frozen=True)
+class Pulse:
+    """Apply pulse trains to an array: sample after sample, slot after slot, the whole batch `repeat` times.
+
+    `kind` names an entry of the chip profile (volts, width); `port` says which device of the cell is reached.
+    """
+
+    array: Array
+    trains: PulseTrains
+    kind: str = "update"
+    port: Port = Port.DEVICE
+    repeat: int = 1
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Read:
+    """Read ``y = sum_k weight_k * W_k x`` for B inputs, or with ``W_k^T`` where `transposed`.
+
+    Attributes
+    ----------
+    terms : sequence of (Array, float)
+        Arrays of one shape and their weights; one converter noise where the chip can sum, else one for each.
+    x : float32 tensor ``[B, n_in]`` (``[B, n_out]`` transposed), in [-1, 1].
+    transposed : bool
+    """
+
+    terms: tuple[tuple[Array, float], ...]
+    x: torch.Tensor
+    transposed: bool = False
+
+
+@final
+@dataclass(frozen=True)
+class Wait:
+    """Let chip time pass."""
+
+    seconds: float
+
+
+Step = Pulse | Read | Wait
+Steps = Sequence[Step]
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class ReadResult:
+    """What a `Read` brought up.
+
+    Attributes
+    ----------
+    values : float32 tensor ``[B, n]``, chip units, after the output converter.
+    saturated : bool tensor ``[B, n]``, set where the output reached the converter's bound.
+    """
+
+    values: torch.Tensor
+    saturated: torch.Tensor
