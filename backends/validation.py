@@ -154,6 +154,4 @@ def _no_late_bits(where: str, trains: PulseTrains) -> None:
         late = (packed.view(torch.int32).to(torch.int64) & 0xFFFFFFFF) & ~allowed[:, None, :]
         if bool(late.any()):
             sample = int(late.flatten(1).any(1).nonzero()[0])
-            raise StepError(
-                f"{where}: {side} trains of sample {sample} fire beyond its BL of {int(trains.bl[sample])}; clear those bits"
-            )
+            raise StepError(f"{where}: {side} trains of sample {sample} fire beyond its BL of {int(trains.bl[sample])}")

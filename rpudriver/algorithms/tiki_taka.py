@@ -14,7 +14,7 @@ from rpudriver.types import Array, Pulse
 
 
 class TikiTaka(Algorithm[State]):
-    """Network weights ``gamma A + C``; ``A += fast_lr * d x^T``; every `n_s` updates ``C += lr * scale * (A u_t) u_t^T``.
+    """Network weights ``gamma A + C``; ``A += fast_lr * d x^T``; every `n_s` updates ``C += lambda (A u_t) u_t^T``.
 
     A must have its symmetry point at zero. The transfer goes onto C in stochastic pulses; compare `TTv2`, which
     filters it digitally.

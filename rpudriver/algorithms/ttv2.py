@@ -1,6 +1,6 @@
 """TTv2 (Gokmen 2021): Tiki-Taka with a digital low-pass filter H between A and C."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Annotated, ClassVar, Literal
 
 import torch
@@ -17,7 +17,7 @@ from rpudriver.types import Array, Pulse
 class TTv2State(State):
     """Adds the digital buffer ``H``, float32 ``[n_out, n_in]``, in pulses owed to C."""
 
-    buffer: torch.Tensor = torch.empty(0)
+    buffer: torch.Tensor = field(default_factory=lambda: torch.zeros(0))
 
 
 class TTv2(Algorithm[TTv2State]):

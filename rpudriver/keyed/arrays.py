@@ -63,7 +63,7 @@ def key(seed: int, stream: str, step: Any) -> tuple[Words, Words]:
         h: Words = np.full(steps.shape, start, dtype=np.uint32)
         for word in words:
             with np.errstate(over="ignore"):
-                h = mix(np.add(h ^ word, np.uint32(WEYL_CELL), dtype=np.uint32))
+                h = mix(_word((h ^ word).astype(np.uint64) + WEYL_CELL))
         keys.append(h)
     return keys[0], keys[1]
 
