@@ -1,0 +1,124 @@
+"""The simulated chip: batched torch, on any torch device. What it does is specified in ``docs/simulator.md``."""
+
+import math
+from collections.abc import Sequence
+from typing import Any, final
+
+import torch
+
+from rpudriver.backends.base import CrossbarBackend, Numbered
+from rpudriver.backends.capabilities import Capabilities
+from rpudriver.backends.simulated.bank import Bank, new_bank
+from rpudriver.backends.simulated.devices.spec import Preset
+from rpudriver.backends.simulated.options import fingerprint, parse_options
+from rpudriver.backends.simulated.periphery import Periphery
+from rpudriver.backends.simulated.pulses import Action, apply_trains
+from rpudriver.errors import ConfigError
+from rpudriver.types import Array, Cell, Port, Pulse, Read, ReadResult
+
+
+def open_simulated(**options: Any) -> "SimulatedBackend":
+    """Open a simulated chip; see `SimulatorOptions` for what can be chosen."""
+    chosen = parse_options("simulated", options)
+    preset, capabilities = chosen.load()
+    try:
+        torch_device = torch.device(chosen.torch_device)
+        torch.zeros(1, device=torch_device)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(f"torch_device {chosen.torch_device!r} cannot be used here: {error}; try 'cpu'") from None
+    name = fingerprint("simulated", chosen, preset, capabilities)
+    return SimulatedBackend(preset, capabilities, chosen.seed, name, torch_device)
+
+
+class SimulatedBackend(CrossbarBackend):
+    """A crossbar of simulated devices. Open it with ``make("simulated", preset=..., seed=...)``."""
+
+    def __init__(
+        self, preset: Preset, capabilities: Capabilities, seed: int, fingerprint: str, torch_device: torch.device
+    ) -> None:
+        super().__init__(capabilities, fingerprint)
+        self._preset, self._seed, self._torch_device = preset, seed, torch_device
+        self._periphery = Periphery(capabilities, preset.read, seed)
+        self._banks: dict[tuple[str, Port], Bank] = {}
+
+    def _allocate(self, array: Array) -> None:
+        for port in _ports(array):
+            stream = f"{array.name}/{port.value}"
+            bank = new_bank(self._preset.device, self._seed, stream, array.shape, self._torch_device)
+            self._banks[array.name, port] = bank
+
+    def _execute(self, steps: Sequence[Numbered]) -> list[ReadResult]:
+        results = []
+        for numbered in steps:
+            match numbered.step:
+                case Pulse():
+                    self._pulse(numbered.step, numbered.first)
+                case Read():
+                    results.append(self._read(numbered.step, numbered.first))
+        return results
+
+    def _pulse(self, step: Pulse, first: int) -> None:
+        strength = self.capabilities.kinds[step.kind].strength
+        bank = self._banks[step.array.name, step.port]
+        apply_trains(bank, step.trains, step.repeat, first, Action(strength))
+        if step.array.cell is Cell.PAIR and step.port is Port.DEVICE:
+            partner = self._banks[step.array.name, Port.REFERENCE]
+            apply_trains(partner, step.trains, step.repeat, first, Action(strength, flip=True))
+
+    def _read(self, step: Read, first: int) -> ReadResult:
+        (head, weight), *rest = step.terms
+        total = self._weights(head) if weight == 1.0 else weight * self._weights(head)
+        for array, factor in rest:
+            total = total + factor * self._weights(array)
+        gain = math.sqrt(sum(factor**2 for _, factor in step.terms))
+        return self._periphery.read(total, gain, step.x, head.name, first, step.transposed)
+
+    def _weights(self, array: Array) -> torch.Tensor:
+        device = self._banks[array.name, Port.DEVICE].weights
+        if array.cell is Cell.SINGLE:
+            return device
+        difference = device - self._banks[array.name, Port.REFERENCE].weights
+        return difference if array.cell is Cell.REFERENCE else difference / 2
+
+    def _save(self, array: Array) -> dict[str, torch.Tensor]:
+        state = {}
+        for port in _ports(array):
+            bank = self._banks[array.name, port]
+            state[f"{port.value}/hidden"] = bank.hidden.view(array.shape).clone().cpu()
+            state[f"{port.value}/read"] = bank.weights.clone().cpu()
+        return state
+
+    def _load(self, array: Array, state: dict[str, torch.Tensor]) -> None:
+        for port in _ports(array):
+            self._banks[array.name, port].set_state(state[f"{port.value}/hidden"], state[f"{port.value}/read"])
+
+    def _oracle(self) -> "_Oracle":
+        return _Oracle(self)
+
+
+@final
+class _Oracle:
+    """The true state of a `SimulatedBackend`; see `rpudriver.backends.oracle`."""
+
+    def __init__(self, backend: SimulatedBackend) -> None:
+        self._backend = backend
+
+    def true_weights(self, array: Array) -> torch.Tensor:
+        return self._backend._weights(array).clone()
+
+    def true_state(self, array: Array, port: Port) -> torch.Tensor:
+        return self._backend._banks[array.name, port].hidden.view(array.shape).clone()
+
+    def set_true_state(self, array: Array, port: Port, state: torch.Tensor) -> None:
+        bank = self._backend._banks[array.name, port]
+        p = bank.parameters
+        clipped = torch.minimum(torch.maximum(state.to(bank.hidden).flatten(), p["w_min"]), p["w_max"])
+        bank.set_state(clipped, clipped)
+
+    def device_parameters(self, array: Array, port: Port) -> dict[str, torch.Tensor]:
+        bank = self._backend._banks[array.name, port]
+        return {name: value.view(array.shape).clone() for name, value in bank.parameters.items()}
+
+
+def _ports(array: Array) -> tuple[Port, ...]:
+    return (Port.DEVICE,) if array.cell is Cell.SINGLE else (Port.DEVICE, Port.REFERENCE)

@@ -1,0 +1,51 @@
+"""The devices of one port of an array: their drawn parameters and their state."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+
+from rpudriver.backends.simulated.devices.spec import Device
+from rpudriver.backends.simulated.variability import draw_devices
+
+
+@dataclass
+class Bank:
+    """Devices, flat: cell ``i * n_in + j`` is row i, column j.
+
+    Attributes
+    ----------
+    parameters : float32 tensors ``[n_out * n_in]`` by name, see `draw_devices`.
+    hidden : float32 tensor ``[n_out * n_in]``, what pulses move.
+    read : the same, what reads see; it is `hidden` itself where there is no write noise.
+    stream : ``"{array}/{port}"``, the first part of the names of its random streams.
+    """
+
+    device: Device
+    seed: int
+    stream: str
+    shape: tuple[int, int]
+    parameters: Mapping[str, torch.Tensor]
+    hidden: torch.Tensor
+    read: torch.Tensor
+
+    @property
+    def weights(self) -> torch.Tensor:
+        """The read state as ``[n_out, n_in]``."""
+        return self.read.view(self.shape)
+
+    def set_state(self, hidden: torch.Tensor, read: torch.Tensor) -> None:
+        """Replace both states."""
+        self.hidden = hidden.to(self.hidden).flatten().clone()
+        self.read = read.to(self.read).flatten().clone() if self.device.write_noise else self.hidden
+
+
+def new_bank(
+    device: Device, seed: int, stream: str, shape: tuple[int, int], torch_device: torch.device | None = None
+) -> Bank:
+    """Return fresh devices with parameters drawn from the seed."""
+    drawn = draw_devices(device, seed, stream, *shape)
+    parameters = {name: torch.from_numpy(value.ravel()).to(torch_device) for name, value in drawn.items()}
+    hidden = parameters.pop("initial").clone()
+    read = hidden.clone() if device.write_noise else hidden
+    return Bank(device, seed, stream, shape, parameters, hidden, read)
