@@ -148,7 +148,8 @@ class ReferenceBackend(CrossbarBackend):
                 k += seen
         write_noise = self._device.write_noise * self._device.dw_min.mean
         noise = write_noise * self._gaussian(f"{devices.stream}/write", n, cells, 0)
-        devices.read = np.where(k > 0, devices.hidden + noise, devices.read)
+        written = (k > 0) & (devices.p["alive"] == 1)
+        devices.read = np.where(written, devices.hidden + noise, devices.read)
 
     def _move(self, devices: Devices, seen: Bools, up: Bools, strength: float, xi: Floats) -> None:
         """Move the devices that see a pulse in one slot."""
@@ -183,7 +184,7 @@ class ReferenceBackend(CrossbarBackend):
             values[b] = self._vector(total, x[b], factor, name, suffix, first + b)
         bound = self.capabilities.output_bound
         saturated = np.zeros(values.shape, bool)
-        if bound is not None:
+        if bound is not None:  # a chip without a bound has no output converter either
             saturated = np.abs(values) >= bound
             values = _convert(np.clip(values, -bound, bound), self.capabilities.output_bits, bound)
         back = step.x.device
