@@ -42,26 +42,37 @@ def parse(model: type[ModelT], data: Mapping[str, Any], source: str) -> ModelT:
 
 
 def _explain(model: type[BaseModel], problem: dict[str, Any]) -> str:
-    path = [str(part) for part in problem["loc"]]
+    path, siblings = _walk(model, [str(part) for part in problem["loc"]])
     where = ".".join(path)
-    if problem["type"] == "extra_forbidden":
-        return f"unknown key {where!r}" + did_you_mean(path[-1], _siblings(model, path[:-1]))
-    if problem["type"] == "missing":
-        return f"missing key {where!r}; add it"
+    match problem["type"]:
+        case "extra_forbidden":
+            return f"unknown key {where!r}" + did_you_mean(path[-1], siblings)
+        case "missing":
+            return f"missing key {where!r}; add it"
+        case "union_tag_invalid":
+            tags = [tag.strip(" '") for tag in problem["ctx"]["expected_tags"].split(",")]
+            tag = problem["ctx"]["tag"]
+            return f"{where}.{problem['ctx']['discriminator'].strip(chr(39))} = {tag!r}" + did_you_mean(tag, tags)
+        case "union_tag_not_found":
+            return f"missing key '{where}.{problem['ctx']['discriminator'].strip(chr(39))}'; add it"
     return f"{where} = {problem['input']!r}: {problem['msg']}"
 
 
-def _siblings(model: type[BaseModel], path: list[str]) -> list[str]:
-    """Return the field names of the model that stands at `path` inside `model`."""
-    for part in path:
+def _walk(model: type[BaseModel], path: list[str]) -> tuple[list[str], list[str]]:
+    """Return the path as a file has it (pydantic puts tags of unions into it), and the names its last key may have."""
+    plain = []
+    for part, following in zip(path, [*path[1:], ""], strict=True):
         field = model.model_fields.get(part)
-        if field is None:  # the tag of a union, or an index
+        if field is None and part == _tag(model) and following:
+            continue
+        plain.append(part)
+        if field is None or not following:  # an index, or the end
             continue
         inner = [t for t in _types(field.annotation) if isinstance(t, type) and issubclass(t, BaseModel)]
-        tagged = [t for t in inner if _tag(t) in path]
+        tagged = [t for t in inner if _tag(t) == following]
         if inner:
             model = (tagged or inner)[0]
-    return list(model.model_fields)
+    return plain, list(model.model_fields)
 
 
 def _tag(model: type[BaseModel]) -> str | None:
