@@ -20,7 +20,8 @@ from rpudriver.backends.meter import CostMeter
 from rpudriver.backends.placement import Diagonals
 from rpudriver.backends.validation import Limits, Validator, check_limits
 from rpudriver.backends.writing import write_and_verify
-from rpudriver.errors import AllocationError, CheckpointError, ConfigError, NotArmedError, StepError
+from rpudriver.config.model import did_you_mean
+from rpudriver.errors import AllocationError, BackendError, CheckpointError, ConfigError, NotArmedError, StepError
 from rpudriver.types import Array, Cell, Placement, Port, Pulse, PulseTrains, Read, ReadResult, Step, Steps, Wait
 
 SNAPSHOT_VERSION = 1
@@ -146,7 +147,7 @@ class CrossbarBackend(ABC):
         results = self._execute([self._number(step) for step in split])
         expected = sum(isinstance(step, Read) for step in split)
         if len(results) != expected:
-            raise StepError(f"backend returned {len(results)} results for {expected} reads; mend its _execute")
+            raise BackendError(f"backend returned {len(results)} results for {expected} reads; mend its _execute")
         for step in steps:
             self._count(step)
         return self._join(steps, list(results))
@@ -207,12 +208,16 @@ class CrossbarBackend(ABC):
 
         Raises
         ------
+        StepError
+            If a name is not that of an array on this chip.
         UnsupportedError
             On a chip that cannot tell its state.
         """
         chosen = list(self._state.arrays) if names is None else list(names)
         entries = {}
         for name in chosen:
+            if name not in self._state.arrays:
+                raise StepError(f"no array {name!r} on this chip" + did_you_mean(name, self._state.arrays))
             array, counters = self._state.arrays[name], self._state.counters[name]
             entries[name] = {
                 "n_out": array.n_out,
@@ -237,28 +242,15 @@ class CrossbarBackend(ABC):
         Raises
         ------
         CheckpointError
-            If it was taken by another version, chip, preset or seed; nothing is changed then.
+            If it was taken by another version, chip, preset or seed, or if its arrays lie where others do; nothing
+            is changed then.
         """
-        if snapshot.get("version") != SNAPSHOT_VERSION:
-            raise CheckpointError(
-                f"snapshot has version {snapshot.get('version')!r}, this code reads {SNAPSHOT_VERSION}; take a new one"
-            )
-        if snapshot["fingerprint"] != self._fingerprint:
-            raise CheckpointError(
-                f"snapshot was taken on {snapshot['fingerprint']!r}, this chip is {self._fingerprint!r}; "
-                "open the chip with the same profile, preset and seed"
-            )
-        for name, entry in snapshot["arrays"].items():
-            parts = tuple(Placement(*part) for part in entry["parts"])
-            saved = Array(name, entry["n_out"], entry["n_in"], Cell(entry["cell"]), parts)
-            known = self._state.arrays.get(name)
-            if known is not None and replace(known, parts=parts) != saved:
-                raise CheckpointError(f"snapshot holds {name!r} as {saved.shape}, the chip has {known.shape}")
-        for name, entry in snapshot["arrays"].items():
-            parts = tuple(Placement(*part) for part in entry["parts"])
+        saved = self._check_snapshot(snapshot)
+        for name, array in saved.items():
             if name not in self._state.arrays:
-                self._space.occupy(parts, entry["n_out"], entry["n_in"])
-                self._add(Array(name, entry["n_out"], entry["n_in"], Cell(entry["cell"]), parts))
+                self._space.occupy(array.parts, array.n_out, array.n_in)
+                self._add(array)
+            entry = snapshot["arrays"][name]
             self._state.counters[name] = Counters(entry["samples"], entry["vectors"])
             self._load(self._state.arrays[name], entry["state"])
         self._state.meter = CostMeter(**snapshot["cost"])
@@ -300,6 +292,36 @@ class CrossbarBackend(ABC):
     @abstractmethod
     def _load(self, array: Array, state: dict[str, torch.Tensor]) -> None:
         """Put an array's state back."""
+
+    # ---- snapshots ----------------------------------------------------------------------------------------------
+
+    def _check_snapshot(self, snapshot: dict[str, Any]) -> dict[str, Array]:
+        """Return the arrays of a snapshot that can be restored on this chip."""
+        if snapshot.get("version") != SNAPSHOT_VERSION:
+            raise CheckpointError(
+                f"snapshot has version {snapshot.get('version')!r}, this code reads {SNAPSHOT_VERSION}; take a new one"
+            )
+        if snapshot["fingerprint"] != self._fingerprint:
+            raise CheckpointError(
+                f"snapshot was taken on {snapshot['fingerprint']!r}, this chip is {self._fingerprint!r}; "
+                "open the chip with the same profile, preset and seed"
+            )
+        saved = {}
+        for name, entry in snapshot["arrays"].items():
+            parts = tuple(Placement(*part) for part in entry["parts"])
+            array = Array(name, entry["n_out"], entry["n_in"], Cell(entry["cell"]), parts)
+            known = self._state.arrays.get(name)
+            if known is not None and replace(known, parts=parts) != array:
+                raise CheckpointError(
+                    f"snapshot holds {name!r} as {array.shape} with {array.cell.value} cells, the chip has "
+                    f"{known.shape} with {known.cell.value} cells; restore into a fresh chip"
+                )
+            if known is None and not self._space.free(parts):
+                raise CheckpointError(
+                    f"snapshot places {name!r} on lines that other arrays of this chip use; restore into a fresh chip"
+                )
+            saved[name] = array
+        return saved
 
     # ---- numbering and counting ---------------------------------------------------------------------------------
 

@@ -48,6 +48,11 @@ class Diagonals:
         self._corners = corners
         return tuple(found)
 
+    def free(self, parts: Iterable[Placement]) -> bool:
+        """Tell whether rectangles share no line with those that are placed."""
+        corners = [(part, self._corners.get(part.array, (0, 0))) for part in parts]
+        return all(part.row >= row and part.column >= column for part, (row, column) in corners)
+
     def occupy(self, parts: Iterable[Placement], n_out: int, n_in: int) -> None:
         """Mark rectangles used that an earlier chip gave away (a snapshot is being restored)."""
         for part in parts:

@@ -83,6 +83,8 @@ class Validator:
             raise StepError(
                 f"{where}: trains for {sides[0]} x {sides[1]} lines do not fit array {array.name!r} of {array.shape}"
             )
+        if not isinstance(step.port, Port):
+            raise StepError(f"{where}: port = {step.port!r} must be Port.DEVICE or Port.REFERENCE")
         if step.port is Port.REFERENCE and array.cell is Cell.SINGLE:
             raise StepError(f"{where}: array {array.name!r} has single devices, no reference; allocate other cells")
         if not isinstance(step.repeat, int) or step.repeat < 1:
@@ -96,7 +98,7 @@ class Validator:
         budget, worst = self._limits.max_device_pulses, int(trains.bl.sum()) * step.repeat
         if budget is not None and worst > budget:
             raise LimitError(
-                f"{where}: up to {worst} pulses on one device, {budget} are armed; split the step or arm a larger budget"
+                f"{where}: up to {worst} pulses on one device, {budget} are armed; split the step or arm more"
             )
 
     def _kind(self, where: str, step: Pulse) -> None:
