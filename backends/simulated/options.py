@@ -26,9 +26,9 @@ class SimulatorOptions(StrictModel):
     preset: str = "rpu-asymmetric"
     profile: str = "standard"
     seed: Annotated[int, Field(ge=0, lt=2**64)] = 0
-    device: dict[str, Any] = {}
-    read: dict[str, Any] = {}
-    chip: dict[str, Any] = {}
+    device: dict[str, Any] = Field(default_factory=dict)
+    read: dict[str, Any] = Field(default_factory=dict)
+    chip: dict[str, Any] = Field(default_factory=dict)
     torch_device: str = "cpu"
 
     def load(self) -> tuple[Preset, Capabilities]:

@@ -71,8 +71,9 @@ def key(seed: int, stream: str, step: Any) -> tuple[Words, Words]:
 def draw(keys: tuple[Words, Words], cell: Any, pulse: Any) -> Words:
     """Return one uniform 32-bit word for each (key, cell, pulse); the arguments broadcast."""
     with np.errstate(over="ignore"):
-        line = keys[0] + _word(cell) * np.uint32(WEYL_CELL)
-        return mix(line ^ (keys[1] + _word(pulse) * np.uint32(WEYL_PULSE)))
+        line: Words = keys[0] + _word(cell) * np.uint32(WEYL_CELL)
+        tick: Words = keys[1] + _word(pulse) * np.uint32(WEYL_PULSE)
+    return mix(np.asarray(line ^ tick, dtype=np.uint32))
 
 
 def gaussian_from_words(a: Words) -> Floats:
