@@ -1,0 +1,51 @@
+"""Ctrl-C and SIGTERM: noted at once, acted upon after the mini-batch."""
+
+import signal
+import threading
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interrupted(Exception):  # noqa: N818 - it is a request, not an error
+    """A run that stopped because it was asked to; everything it needs to go on is saved."""
+
+    def __init__(self, number: int, checkpoint: str) -> None:
+        super().__init__(f"interrupted by {signal.Signals(number).name}; saved {checkpoint}")
+        self.number = number
+
+    @property
+    def exit_code(self) -> int:
+        """What a shell expects: 128 plus the signal's number."""
+        return 128 + self.number
+
+
+class SignalWatch:
+    """A context in which the first SIGINT or SIGTERM is only noted; a second one acts as usual.
+
+    In threads other than the main one, where Python has no signals, it does nothing.
+    """
+
+    def __init__(self) -> None:
+        self.number: int | None = None
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._put_back()
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.number = number
+        self._put_back()
+
+    def _put_back(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}

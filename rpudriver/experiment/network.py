@@ -1,0 +1,91 @@
+"""From a config to a chip and a network on it."""
+
+from collections.abc import Iterator
+
+import torch
+
+from rpudriver.backends.base import CrossbarBackend
+from rpudriver.backends.registry import make
+from rpudriver.errors import ConfigError
+from rpudriver.experiment.config import Config, Digital
+from rpudriver.experiment.data import CLASSES, Data
+from rpudriver.nn import AnalogLinear, AnalogOptimizer
+
+ACTIVATIONS: dict[str, type[torch.nn.Module]] = {
+    "sigmoid": torch.nn.Sigmoid,
+    "tanh": torch.nn.Tanh,
+    "relu": torch.nn.ReLU,
+}
+
+
+def open_chip(config: Config) -> CrossbarBackend | None:
+    """Return the chip of a run, not armed; None where the algorithm is digital.
+
+    Raises
+    ------
+    ConfigError
+        If the backend refuses an option, or the algorithm asks for longer trains than the chip takes.
+    """
+    if isinstance(config.algorithm, Digital):
+        return None
+    chip = make(config.backend.name, **config.backend.options())
+    longest = chip.capabilities.longest_bl
+    if config.algorithm.max_bl > longest:
+        chip.close()
+        raise ConfigError(f"algorithm.max_bl = {config.algorithm.max_bl}: the chip takes at most {longest} slots")
+    return chip
+
+
+def check_sizes(config: Config, data: Data) -> None:
+    """Raise `ConfigError` where the network's ends do not fit the data."""
+    inputs, outputs = config.network.layers[0], config.network.layers[-1]
+    if inputs != data.train_x.shape[1] or outputs != CLASSES:
+        raise ConfigError(
+            f"network.layers = {list(config.network.layers)}: {config.data.name} needs {data.train_x.shape[1]} inputs "
+            f"and {CLASSES} outputs"
+        )
+
+
+def build_network(config: Config, chip: CrossbarBackend | None) -> torch.nn.Sequential:
+    """Return a fully connected network with fresh weights, on the chip where there is one."""
+    sizes = config.network.layers
+    modules: list[torch.nn.Module] = []
+    with torch.random.fork_rng(devices=[]):  # leaves the caller's generator as it was
+        torch.manual_seed(config.seed)
+        for number, (n_in, n_out) in enumerate(zip(sizes, sizes[1:], strict=False)):
+            modules.append(_layer(config, chip, number, n_in, n_out))
+            modules.append(ACTIVATIONS[config.network.activation]())
+    return torch.nn.Sequential(*modules[:-1])
+
+
+def _layer(config: Config, chip: CrossbarBackend | None, number: int, n_in: int, n_out: int) -> torch.nn.Module:
+    bias = config.network.bias
+    if chip is None or isinstance(config.algorithm, Digital):
+        return torch.nn.Linear(n_in, n_out, bias=bias != "none")
+    return AnalogLinear(
+        n_in,
+        n_out,
+        chip,
+        config.algorithm,
+        name=f"fc{number + 1}",
+        bias=bias,
+        weight_range=config.scaling.weight_range,
+        columnwise=config.scaling.columnwise,
+        learnable_scale=config.scaling.learnable,
+        seed=config.seed,
+    )
+
+
+def build_optimizer(config: Config, model: torch.nn.Module) -> torch.optim.Optimizer:
+    """Return the optimizer: plain SGD on digital parameters, the algorithm on analog ones."""
+    lr = config.training.lr
+    digital_lr = lr if config.training.digital_lr is None else config.training.digital_lr
+    if isinstance(config.algorithm, Digital):
+        return torch.optim.SGD(model.parameters(), lr=digital_lr)
+    return AnalogOptimizer(model, lr=lr, digital_lr=digital_lr)
+
+
+def linear_layers(model: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Linear]]:
+    """Yield the digital layers and their names, ``fc1`` onwards."""
+    layers = [module for module in model.modules() if isinstance(module, torch.nn.Linear)]
+    return ((f"fc{number}", layer) for number, layer in enumerate(layers, start=1))
