@@ -252,7 +252,8 @@ def _slots(words: torch.Tensor) -> Bools:
     """Return packed words ``[B, n, W]`` as slots ``[B, n, 32 W]``."""
     packed = words.cpu().numpy()
     bits = (packed[..., None] >> np.arange(32, dtype=np.uint32)) & np.uint32(1)
-    return bits.reshape(*packed.shape[:2], -1).astype(bool)
+    samples, lines, words = packed.shape
+    return bits.reshape(samples, lines, 32 * words).astype(bool)
 
 
 def _convert(values: Floats, bits: int | None, bound: float) -> Floats:
