@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 from typing import final
 
+import numpy as np
 import torch
 
 from rpudriver.errors import StepError
+from rpudriver.keyed import native
 from rpudriver.keyed import tensors as keyed
 from rpudriver.types import PulseTrains
 
@@ -62,10 +64,9 @@ def draw_trains(
     ratio = torch.where(active, torch.sqrt(d_max / x_max), 1.0) if update_management else torch.ones_like(x_max)
     bl = torch.where(active, bl, 0.0).long()
     words = max(1, -(-int(bl.max()) // 32)) if len(bl) else 1
-    keep = _slot_mask(bl, words)
     return PulseTrains(
-        _draw_side(x_size * (amplitude * ratio)[:, None], keep, source, "x", first),
-        _draw_side(d_size * (amplitude / ratio)[:, None], keep, source, "d", first),
+        _draw_side(x_size * (amplitude * ratio)[:, None], bl, words, source, "x", first),
+        _draw_side(d_size * (amplitude / ratio)[:, None], bl, words, source, "d", first),
         x < 0,
         d < 0,
         bl.cpu(),
@@ -87,19 +88,22 @@ def _slot_mask(bl: torch.Tensor, words: int) -> torch.Tensor:
 
 
 def _draw_side(
-    probability: torch.Tensor, keep: torch.Tensor, source: TrainSource, side: str, first: int
+    probability: torch.Tensor, bl: torch.Tensor, words: int, source: TrainSource, side: str, first: int
 ) -> torch.Tensor:
     """Return uint32 words ``[B, n, W]``; word w of line j uses the pulses ``32 w .. 32 w + 31`` of cell j."""
     samples, lines = probability.shape
-    words = keep.shape[2]
     device = probability.device
     threshold = torch.floor(probability.clamp(0.0, 1.0) * 2.0**32 + 0.5).long()
-    k0, k1 = keyed.key(source.seed, f"{source.stream}/{side}", first, samples, device)
+    stream = f"{source.stream}/{side}"
+    if device.type == "cpu":
+        limits = threshold.numpy().view(np.uint64)
+        return torch.from_numpy(native.train_words(source.seed, stream, first, limits, bl.numpy()))
+    k0, k1 = keyed.key(source.seed, stream, first, samples, device)
     cells = torch.arange(lines, dtype=torch.int32, device=device)[:, None, None]
     pulses = torch.arange(32 * words, dtype=torch.int32, device=device).view(words, 32)
     drawn = keyed.draw((k0.view(-1, 1, 1, 1), k1.view(-1, 1, 1, 1)), cells, pulses)
     packed = keyed.bernoulli_words(drawn, threshold[:, :, None].expand(samples, lines, words))
-    return (packed & keep).view(torch.uint32)
+    return (packed & _slot_mask(bl, words)).view(torch.uint32)
 
 
 def single_pulses(columns: torch.Tensor, signs: torch.Tensor, n_in: int) -> PulseTrains:

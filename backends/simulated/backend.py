@@ -8,6 +8,7 @@ import torch
 
 from rpudriver.backends.base import CrossbarBackend, Numbered
 from rpudriver.backends.capabilities import Capabilities
+from rpudriver.backends.simulated import native
 from rpudriver.backends.simulated.bank import Bank, new_bank
 from rpudriver.backends.simulated.devices.spec import Preset
 from rpudriver.backends.simulated.options import fingerprint, parse_options
@@ -60,10 +61,10 @@ class SimulatedBackend(CrossbarBackend):
     def _pulse(self, step: Pulse, first: int) -> None:
         strength = self.capabilities.kinds[step.kind].strength
         bank = self._banks[step.array.name, step.port]
-        apply_trains(bank, step.trains, step.repeat, first, Action(strength))
+        _apply(bank, step, first, Action(strength))
         if step.array.cell is Cell.PAIR and step.port is Port.DEVICE:
             partner = self._banks[step.array.name, Port.REFERENCE]
-            apply_trains(partner, step.trains, step.repeat, first, Action(strength, flip=True))
+            _apply(partner, step, first, Action(strength, flip=True))
 
     def _read(self, step: Read, first: int) -> ReadResult:
         (head, weight), *rest = step.terms
@@ -122,3 +123,11 @@ class _Oracle:
 
 def _ports(array: Array) -> tuple[Port, ...]:
     return (Port.DEVICE,) if array.cell is Cell.SINGLE else (Port.DEVICE, Port.REFERENCE)
+
+
+def _apply(bank: Bank, step: Pulse, first: int, action: Action) -> None:
+    """Pulse a bank through the compiled kernel where it has one, else in torch."""
+    if native.has_kernel(bank):
+        native.apply_trains(bank, step.trains, step.repeat, first, action.strength, action.flip)
+    else:
+        apply_trains(bank, step.trains, step.repeat, first, action)

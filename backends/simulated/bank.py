@@ -3,9 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from rpudriver.backends.simulated.devices.spec import Device
+from rpudriver.backends.simulated.kernels import pack, table_of
 from rpudriver.backends.simulated.variability import draw_devices
 
 
@@ -19,6 +22,7 @@ class Bank:
     hidden : float32 tensor ``[n_out * n_in]``, what pulses move.
     read : the same, what reads see; it is `hidden` itself where there is no write noise.
     stream : ``"{array}/{port}"``, the first part of the names of its random streams.
+    packed, table : the parameters and the measured table as the compiled kernel takes them.
     """
 
     device: Device
@@ -28,6 +32,8 @@ class Bank:
     parameters: Mapping[str, torch.Tensor]
     hidden: torch.Tensor
     read: torch.Tensor
+    packed: npt.NDArray[np.float32]
+    table: npt.NDArray[np.float32]
 
     @property
     def weights(self) -> torch.Tensor:
@@ -48,4 +54,5 @@ def new_bank(
     parameters = {name: torch.from_numpy(value.ravel()).to(torch_device) for name, value in drawn.items()}
     hidden = parameters.pop("initial").clone()
     read = hidden.clone() if device.write_noise else hidden
-    return Bank(device, seed, stream, shape, parameters, hidden, read)
+    packed = pack({name: value.ravel() for name, value in drawn.items()})
+    return Bank(device, seed, stream, shape, parameters, hidden, read, packed, table_of(device.response))

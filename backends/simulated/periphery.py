@@ -6,6 +6,7 @@ import torch
 
 from rpudriver.backends.capabilities import Capabilities
 from rpudriver.backends.simulated.devices.spec import ReadNoise
+from rpudriver.keyed import native
 from rpudriver.keyed import tensors as keyed
 from rpudriver.types import ReadResult
 
@@ -15,7 +16,7 @@ def convert(values: torch.Tensor, bits: int | None, bound: float | None) -> torc
     if bits is None or bound is None:
         return values
     step = bound / (2 ** (bits - 1) - 1)
-    return (values / step).round_() * step
+    return torch.round(values / step) * step
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,8 @@ class Periphery:
         return ReadResult(convert(y.clamp(-c.output_bound, c.output_bound), c.output_bits, c.output_bound), saturated)
 
     def _normal(self, stream: str, first: int, like: torch.Tensor) -> torch.Tensor:
+        if like.device.type == "cpu":
+            return torch.from_numpy(native.gaussian_grid(self.seed, stream, first, *like.shape))
         k0, k1 = keyed.key(self.seed, stream, first, like.shape[0], like.device)
         lines = torch.arange(like.shape[1], dtype=torch.int32, device=like.device)
         return keyed.gaussian((k0[:, None], k1[:, None]), lines, torch.zeros_like(lines))

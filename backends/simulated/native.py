@@ -1,0 +1,49 @@
+"""The bridge between torch banks on the CPU and the compiled kernels."""
+
+import numpy as np
+
+from rpudriver.backends.simulated import kernels
+from rpudriver.backends.simulated.bank import Bank
+from rpudriver.keyed.arrays import stream_number
+from rpudriver.types import PulseTrains
+
+
+def has_kernel(bank: Bank) -> bool:
+    """Return whether a bank's response is compiled and its state lies on the CPU."""
+    return bank.hidden.device.type == "cpu" and type(bank.device.response) in kernels.FAMILIES
+
+
+def apply_trains(bank: Bank, trains: PulseTrains, repeat: int, first: int, strength: float, flip: bool) -> None:
+    """Pulse a bank with a batch of trains, `repeat` times; the first sample has the number `first`."""
+    if not len(trains):
+        return
+    x_words = trains.x_words.contiguous().numpy()
+    d_words = trains.d_words.contiguous().numpy()
+    fires = x_words.any(axis=2)
+    used = fires.sum(axis=1)
+    columns = np.argsort(~fires, axis=1, kind="stable").astype(np.int32)[:, : used.max()]  # those that fire, in order
+    packed = (
+        x_words,
+        d_words,
+        trains.x_negative.contiguous().numpy(),
+        trains.d_negative.contiguous().numpy(),
+        np.ascontiguousarray(columns),
+        used,
+        d_words.any(axis=2),
+    )
+    device = bank.device
+    noise = (np.float32(device.c2c), np.float32(device.c2c_additive))
+    physics = (kernels.FAMILIES[type(device.response)], bank.table, *noise, np.float32(strength))
+    streams = np.array([stream_number(f"{bank.stream}/{purpose}") for purpose in ("pulse", "write")], np.uint32)
+    kernels.update(
+        bank.hidden.numel(),
+        physics,
+        bank.hidden.numpy(),
+        bank.read.numpy(),
+        bank.packed,
+        packed,
+        kernels.sample_keys(np.uint64(bank.seed), streams, np.uint64(first), len(trains) * repeat),
+        repeat,
+        np.float32(device.write_noise * device.dw_min.mean),
+        flip,
+    )

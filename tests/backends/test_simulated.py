@@ -1,0 +1,172 @@
+"""`simulated` against `reference`: the same pulses, the same noise, so the same weights up to float32 rounding.
+
+Both draw every number from the keyed generator under the same names. A test of equality is therefore far sharper than
+a statistical one: a wrong spread, a lost pulse or a noise drawn under another key shows at once.
+"""
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import pytest
+import torch
+
+from rpudriver.backends.base import CrossbarBackend
+from rpudriver.backends.oracle import oracle
+from rpudriver.backends.registry import make
+from rpudriver.backends.simulated import native
+from rpudriver.trains import TrainSource, draw_trains
+from rpudriver.types import Cell, Port, Pulse, PulseTrains, Read
+
+FAMILIES: dict[str, dict[str, Any]] = {
+    "constant": {"response": {"family": "constant"}},
+    "soft-bounds": {"response": {"family": "soft-bounds"}},
+    "power": {"response": {"family": "power", "tau": {"mean": 0.6, "d2d": 0.1}, "gamma": {"mean": 1.7, "d2d": 0.1}}},
+    "power-1": {"response": {"family": "power", "tau": 0.6}},
+    "exponential": {"response": {"family": "exponential", "tau": {"mean": 0.7, "d2d": 0.1}, "gamma": 1.3}},
+    "measured": {
+        "response": {
+            "family": "measured",
+            "w": [-0.6, 0.0, 0.3, 0.6],
+            "dw_up": [0.03, 0.01, 0.01, 0.002],
+            "dw_down": [0.001, 0.01, 0.02, 0.03],
+            "dw_spread": [0.001, 0.002, 0.003, 0.004],
+        }
+    },
+}
+NOISES: dict[str, dict[str, Any]] = {
+    "quiet": {"c2c": 0.0},
+    "multiplicative": {"c2c": 0.4},
+    "both": {"c2c": 0.3, "c2c_additive": 0.2},
+    "dirty": {"c2c": 0.3, "write_noise": 1.2, "stuck": {"fraction": 0.1, "value": 0.2}},
+}
+
+
+@pytest.fixture(params=["compiled", "torch"])
+def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Both implementations of the update: the compiled kernel, and torch as it runs on other devices."""
+    if request.param == "torch":
+        monkeypatch.setattr(native, "has_kernel", lambda bank: False)
+    return str(request.param)
+
+
+def some_trains(n_out: int, n_in: int, first: int, batch: int = 6, max_bl: int = 40) -> PulseTrains:
+    g = torch.Generator().manual_seed(first)
+    x = torch.randn(batch, n_in, generator=g) * (torch.rand(batch, n_in, generator=g) < 0.7)
+    d = torch.randn(batch, n_out, generator=g) * 0.5
+    source = TrainSource(1, "trains")
+    return draw_trains(x, d, lr=0.1, dw_min=0.003, max_bl=max_bl, source=source, first=first)
+
+
+def train(backend: CrossbarBackend, cell: Cell) -> tuple[torch.Tensor, torch.Tensor]:
+    backend.arm()
+    array = backend.allocate(f"W-{cell.value}", 5, 9, cell)
+    for k in range(4):
+        backend.apply_pulses(array, some_trains(5, 9, 6 * k), repeat=1 + k % 2)
+    if cell is not Cell.SINGLE:
+        backend.apply_pulses(array, some_trains(5, 9, 100), port=Port.REFERENCE, kind="update")
+    g = torch.Generator().manual_seed(0)
+    read = backend.read_matvec(array, torch.rand(3, 9, generator=g) * 2 - 1)
+    return oracle(backend).true_weights(array).double(), read.values.double()
+
+
+def chip_of(family: str, noise: str) -> dict[str, Any]:
+    return {"preset": "asymmetric-100", "seed": 3, "device": FAMILIES[family] | NOISES[noise]}
+
+
+@cache
+def reference_results(family: str, noise: str) -> dict[Cell, tuple[torch.Tensor, torch.Tensor]]:
+    slow = make("reference", **chip_of(family, noise))
+    return {cell: train(slow, cell) for cell in Cell}
+
+
+@pytest.mark.parametrize("noise", NOISES)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_and_noise_equals_reference(family: str, noise: str, path: str) -> None:
+    fast = make("simulated", **chip_of(family, noise))
+    for cell, (expected, read) in reference_results(family, noise).items():
+        found, read_found = train(fast, cell)
+        assert expected.abs().max() > 0.05  # the devices did move
+        torch.testing.assert_close(found, expected, atol=3e-6, rtol=0)
+        # a value next to a rounding boundary of the converter may fall on either side of it
+        step = 12 / 255
+        assert ((read - read_found).abs() < 1.01 * step).all()
+        assert ((read - read_found).abs() < 1e-4).double().mean() > 0.9
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize("noise", ["output_noise", "input_noise", "weight_noise"])
+def test_reads_equal_reference(noise: str, transposed: bool) -> None:
+    options: dict[str, Any] = {
+        "preset": "idealised",
+        "read": {noise: 0.1},
+        "chip": {"output_bits": 0, "output_bound": 0.4},
+    }
+    results = []
+    for name in ("reference", "simulated"):
+        with make(name, **options) as backend:
+            backend.arm()
+            a, b = (backend.allocate(role, 4, 7) for role in ("A", "B"))
+            for array, first in ((a, 0), (b, 50)):
+                g = torch.Generator().manual_seed(first)
+                oracle(backend).set_true_state(array, Port.DEVICE, torch.rand(4, 7, generator=g) - 0.4)
+            x = torch.rand(20, 4 if transposed else 7, generator=torch.Generator().manual_seed(9)) * 2 - 1
+            backend.run([Read(((b, 1.0),), x, transposed)])
+            results.append(backend.run([Read(((a, 0.5), (b, 1.0)), x, transposed)])[0])
+    torch.testing.assert_close(results[0].values.float(), results[1].values, atol=1e-5, rtol=0)
+    assert torch.equal(results[0].saturated, results[1].saturated)
+    assert 0 < results[0].saturated.double().mean() < 1
+
+
+def test_same_result_however_samples_are_grouped(path: str) -> None:
+    def final(send: Callable[[CrossbarBackend, Any, PulseTrains], None]) -> torch.Tensor:
+        backend = make("simulated", preset="reram-array", seed=5)
+        backend.arm()
+        array = backend.allocate("W", 5, 9)
+        send(backend, array, some_trains(5, 9, 0, batch=10))
+        return oracle(backend).true_weights(array)
+
+    at_once = final(lambda backend, array, trains: backend.run([Pulse(array, trains)]))
+    one_by_one = final(
+        lambda backend, array, trains: [backend.run([Pulse(array, trains[b : b + 1])]) for b in range(10)] and None
+    )
+    assert torch.equal(at_once, one_by_one)
+
+
+def test_same_result_for_one_and_for_many_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    from rpudriver.backends.simulated import kernels
+
+    finals = []
+    for least in (1, 10**9):  # every array in parallel, none
+        monkeypatch.setattr(kernels, "PARALLEL_FROM", least)
+        backend = make("simulated", preset="reram-array", seed=5)
+        backend.arm()
+        array = backend.allocate("W", 40, 30)
+        backend.apply_pulses(array, some_trains(40, 30, 0))
+        finals.append(oracle(backend).true_weights(array))
+    assert torch.equal(finals[0], finals[1])
+
+
+def test_repeats_in_chunks_equal_one_by_one(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from rpudriver.backends.simulated import pulses
+
+    monkeypatch.setattr(pulses, "CHUNK", 200)  # less than two samples of 5 x 9 devices a chunk
+    finals = []
+    for repeats in ([7], [1] * 7):
+        backend = make("simulated", preset="reram-array", seed=5)
+        backend.arm()
+        array = backend.allocate("W", 5, 9)
+        for repeat in repeats:
+            backend.apply_pulses(array, some_trains(5, 9, 0), repeat=repeat)
+        finals.append(oracle(backend).true_weights(array))
+    assert torch.equal(finals[0], finals[1])
+
+
+def test_snapshot_brings_back_every_bit() -> None:
+    options: dict[str, Any] = {"preset": "reram-array", "seed": 5}
+    first = make("simulated", **options)
+    train(first, Cell.PAIR)
+    saved = first.snapshot()
+    second = make("simulated", **options)
+    second.restore(saved)
+    assert torch.equal(train(first, Cell.PAIR)[1], train(second, Cell.PAIR)[1])
