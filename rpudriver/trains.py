@@ -114,9 +114,9 @@ def single_pulses(columns: torch.Tensor, signs: torch.Tensor, n_in: int) -> Puls
     columns : int64 tensor ``[B]``
     signs : tensor ``[B, n_out]``
     """
-    fires = torch.nn.functional.one_hot(columns, n_in).to(torch.int32)[:, :, None]
-    d_fires = (signs != 0).to(torch.int32)[:, :, None]
     bl = (signs != 0).any(1).long()
+    fires = (torch.nn.functional.one_hot(columns, n_in) * bl[:, None]).to(torch.int32)[:, :, None]
+    d_fires = (signs != 0).to(torch.int32)[:, :, None]
     negative = torch.zeros(len(columns), n_in, dtype=torch.bool, device=signs.device)
     return PulseTrains(fires.view(torch.uint32), d_fires.view(torch.uint32), negative, signs < 0, bl.cpu())
 
