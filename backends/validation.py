@@ -138,13 +138,15 @@ class Validator:
                 f"{where}: x must be float32 [B, {lines}] for array {first.name!r}; "
                 f"got {step.x.dtype} {list(step.x.shape)}"
             )
-        bound = min(self._capabilities.input_bound, self._limits.max_input or self._capabilities.input_bound)
+        bound, armed = self._capabilities.input_bound, self._limits.max_input
         worst = float(step.x.abs().max()) if step.x.numel() else 0.0
         if not worst <= bound:  # also refuses NaN
             raise StepError(
                 f"{where}: inputs must be finite and within [-{bound:g}, {bound:g}]; the largest is {worst:g}. "
                 "Scale x down, or let noise management do it"
             )
+        if armed is not None and worst > armed:
+            raise LimitError(f"{where}: an input of {worst:g}, {armed:g} is armed; scale x down or arm a larger limit")
 
 
 def _no_late_bits(where: str, trains: PulseTrains) -> None:

@@ -93,6 +93,10 @@ class PulseTrains:
                 f"pulse trains must be uint32 words [B, n, W]; got {x.dtype} {tuple(x.shape)} for x "
                 f"and {d.dtype} {tuple(d.shape)} for d"
             )
+        if self.bl.dtype is not torch.int64 or self.bl.ndim != 1 or self.bl.device.type != "cpu":
+            raise StepError(
+                f"bl must be int64 [B] on the CPU; got {self.bl.dtype} {list(self.bl.shape)} on {self.bl.device}"
+            )
         samples, words = len(self.bl), x.shape[2]
         if x.shape[0] != samples or d.shape[0] != samples or d.shape[2] != words:
             raise StepError(
