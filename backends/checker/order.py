@@ -1,0 +1,81 @@
+"""Order: samples and steps take effect one after the other, each once."""
+
+import torch
+
+from rpudriver.backends.checker.bench import Bench, Check, trains
+from rpudriver.backends.checker.pulsing import same_change
+from rpudriver.types import Array, Pulse, PulseTrains, Read, Step, Wait
+
+
+def sample_order(bench: Bench) -> None:
+    """Samples of one step take effect in order: at the bounds, up then down ends low and down then up ends high."""
+    array = bench.square()
+    for negative, what in (((False, True), "low"), ((True, False), "high")):
+        bench.to_bottom(array)
+        before = bench.weights(array)
+        bench.chip.run([Pulse(array, _signed(bench, array, negative))])
+        change = bench.weights(array) - before
+        if what == "low":
+            bench.stayed(change, "devices pulsed up, then down to where they were,")
+        else:
+            bench.moved_up(change, "devices at the lower bound pulsed down, then up")
+
+
+def _signed(bench: Bench, array: Array, negative: tuple[bool, bool]) -> PulseTrains:
+    """Return two pushes in one batch, with the signs of d given."""
+    ups = bench.pushes(array, bench.push)[0].trains
+    signs = torch.tensor(negative).repeat_interleave(len(ups))[:, None]
+    return PulseTrains(
+        torch.cat([ups.x_words.view(torch.int32)] * 2).view(torch.uint32),
+        torch.cat([ups.d_words.view(torch.int32)] * 2).view(torch.uint32),
+        torch.cat([ups.x_negative] * 2),
+        signs.expand(-1, array.n_out).contiguous(),
+        torch.cat([ups.bl] * 2),
+    )
+
+
+def step_order(bench: Bench) -> None:
+    """Steps of one sequence take effect in order: a read sees the pulses before it and none after it."""
+    array, other = bench.square(), bench.square("other")
+    bench.to_bottom(array)
+    bench.to_bottom(other)
+    one_hot = torch.eye(array.n_in) * bench.amplitude
+    repeats = bench.repeats(bench.span / 40 * bench.amplitude, array.n_in)
+    read = Read(((array, 1.0),), one_hot.repeat(repeats, 1))
+    up, down = bench.pushes(array, bench.push), bench.pushes(array, -bench.push)
+    steps: list[Step] = [read, *up, read, *bench.pushes(other, bench.push), *down, read, *up, read]
+    reads = [result.values.cpu().double().mean() / bench.amplitude for result in bench.chip.run(steps)]
+    low, high, low_again, high_again = (value.view(1) for value in reads)
+    bench.moved_up(high - low, "weights read after pulses up")
+    bench.moved_down(low_again - high, "weights read after pulses down")
+    bench.moved_up(high_again - low_again, "weights read after pulses up again")
+
+
+def steps_once(bench: Bench) -> None:
+    """Every step takes effect once, the last one too."""
+    array, count = bench.square(), max(1, bench.push // 6)
+    changes = []
+    for tail in ([Wait(0.0)], []):
+        bench.to_bottom(array)
+        before = bench.weights(array)
+        steps: list[Step] = [*bench.pushes(array, count), *tail]
+        bench.chip.run(steps)
+        changes.append(float((bench.weights(array) - before).mean()))
+    same_change(bench, changes[1], changes[0], "pulses as the last step", "the same pulses before another step")
+    slots = torch.ones(1, array.n_in, 1) > 0
+    bench.to_bottom(array)
+    before = bench.weights(array)
+    bench.chip.run([Pulse(array, trains(slots, slots))] * count)
+    singles = float((bench.weights(array) - before).mean())
+    same_change(bench, singles, changes[0], f"{count} steps of one pulse", f"one step of {count}")
+
+
+CHECKS = (
+    Check(
+        "sample-order",
+        sample_order,
+        "Pulses of a batch are summed up or reordered: devices saturate, so samples must act one after the other.",
+    ),
+    Check("step-order", step_order, "Steps are sorted by kind, or all reads are made at the end of the sequence."),
+    Check("steps-once", steps_once, "The last step is sent twice (or the first not at all): look at the loop's ends."),
+)
