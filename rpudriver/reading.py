@@ -1,13 +1,15 @@
-"""Noise and bound management around a read (Gokmen et al. 2018; Rasch et al. 2020)."""
+"""Noise and bound management around reads (Gokmen et al. 2018; Rasch et al. 2020)."""
 
 from collections.abc import Sequence
 
 import torch
 
 from rpudriver.backends.base import CrossbarBackend
-from rpudriver.types import Array, Read
+from rpudriver.types import Array, Read, ReadResult
 
 Terms = Sequence[tuple[Array, float]]
+
+MAX_HALVINGS = 5
 
 
 def managed_read(
@@ -17,7 +19,7 @@ def managed_read(
     *,
     transposed: bool = False,
     noise_management: bool = True,
-    max_halvings: int = 5,
+    max_halvings: int = MAX_HALVINGS,
 ) -> torch.Tensor:
     """Return ``sum_k weight_k W_k x`` for inputs of any size.
 
@@ -35,17 +37,84 @@ def managed_read(
     -------
     float32 tensor ``[B, n_out]`` (``[B, n_in]`` transposed)
     """
-    array = terms[0][0]
-    lines = array.n_in if transposed else array.n_out
-    scale = x.abs().amax(1, keepdim=True) if noise_management else torch.ones_like(x[:, :1])
-    out = torch.zeros(len(x), lines, dtype=torch.float32, device=x.device)
-    todo = (x != 0).any(1).nonzero()[:, 0] if noise_management else torch.arange(len(x), device=x.device)
-    divisor = torch.where(scale > 0, scale / backend.capabilities.input_bound, 1.0) if noise_management else scale
-    for halving in range(max_halvings + 1):
-        if not len(todo):
+    return managed_reads(
+        backend, [(terms, x)], transposed=transposed, noise_management=noise_management, max_halvings=max_halvings
+    )[0]
+
+
+def managed_reads(
+    backend: CrossbarBackend,
+    jobs: Sequence[tuple[Terms, torch.Tensor]],
+    *,
+    transposed: bool = False,
+    noise_management: bool = True,
+    max_halvings: int = MAX_HALVINGS,
+) -> list[torch.Tensor]:
+    """Return what `managed_read` returns for each ``(terms, x)``, in one call of the chip for all of them.
+
+    Bound management then repeats the vectors that saturated, again in one call a halving.
+    """
+    open_jobs = [_Job(terms, x, transposed, noise_management, backend.capabilities.input_bound) for terms, x in jobs]
+    todo = [job for job in open_jobs if job.vectors]
+    for _ in range(max_halvings + 1):
+        if not todo:
             break
-        factor = divisor[todo] * 2.0**halving
-        read = backend.run([Read(tuple(terms), (x[todo] / factor).contiguous(), transposed)])[0]
-        out[todo] = read.values * factor
-        todo = todo[read.saturated.any(1)]
-    return out
+        for job, result in zip(todo, backend.run([job.read() for job in todo]), strict=True):
+            job.take(result)
+        todo = [job for job in todo if job.vectors]
+    return [job.out for job in open_jobs]
+
+
+class _Job:
+    """The reads of one input under management: which vectors are still to be read, and by what they are divided."""
+
+    def __init__(
+        self, terms: Terms, x: torch.Tensor, transposed: bool, noise_management: bool, input_bound: float
+    ) -> None:
+        array = terms[0][0]
+        self._terms, self._transposed = tuple(terms), transposed
+        self._x, self._bound = x, input_bound if noise_management else None
+        self._lines = array.n_in if transposed else array.n_out
+        self._out: torch.Tensor | None = None
+        self._index: torch.Tensor | None = None  # the vectors to be read; None: all
+        self._divisor = torch.ones_like(x[:, :1])
+        self.vectors = len(x)
+        if noise_management and self.vectors:
+            self._divisor = x.abs().amax(1, keepdim=True) / input_bound
+            if not bool(self._divisor.all()):  # a zero vector is not sent; NaN is, the chip's validation names it
+                self._keep(self._divisor[:, 0] != 0)
+
+    @property
+    def out(self) -> torch.Tensor:
+        """What was read; zero where nothing was."""
+        if self._out is None:
+            self._out = self._x.new_zeros(len(self._x), self._lines)
+        return self._out
+
+    def _keep(self, wanted: torch.Tensor) -> None:
+        """Keep some of the vectors that were to be read; `wanted` is a bool for each of them."""
+        kept = wanted.nonzero()[:, 0]
+        self._index = kept if self._index is None else self._index[kept]
+        self._divisor = self._divisor[kept]
+        self.vectors = len(kept)
+
+    def read(self) -> Read:
+        """Return the next read."""
+        x = self._x if self._index is None else self._x[self._index]
+        x = (x / self._divisor).contiguous()
+        if self._bound is not None:
+            x.clamp_(-self._bound, self._bound)  # the quotient may be rounded to just above the bound
+        return Read(self._terms, x, self._transposed)
+
+    def take(self, result: ReadResult) -> None:
+        """Accept what was read; what saturated is to be read again with half the input."""
+        values = result.values * self._divisor
+        if self._index is None:
+            self._out = values
+        else:
+            self.out[self._index] = values
+        if bool(result.saturated.any()):
+            self._keep(result.saturated.any(1))
+            self._divisor = self._divisor * 2
+        else:
+            self.vectors = 0

@@ -1,1 +1,8 @@
-"""PLACEHOLDER nn."""
+"""Analog layers for PyTorch: `AnalogLinear`, `convert` and `AnalogOptimizer`."""
+
+from rpudriver.nn.convert import convert
+from rpudriver.nn.initial import default_weights
+from rpudriver.nn.linear import AnalogLinear
+from rpudriver.nn.optimizer import AnalogOptimizer
+
+__all__ = ["AnalogLinear", "AnalogOptimizer", "convert", "default_weights"]

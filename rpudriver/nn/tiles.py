@@ -1,0 +1,153 @@
+"""A weight matrix of any size as a grid of tiles, each small enough for one array of the chip."""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Generic
+
+import torch
+
+from rpudriver.algorithms.base import Algorithm, StateT, load_state, save_state
+from rpudriver.backends.base import CrossbarBackend
+from rpudriver.backends.writing import read_weights
+from rpudriver.calibration.zero_shift import zero_shift
+from rpudriver.errors import CheckpointError
+from rpudriver.reading import managed_reads
+
+
+@dataclass
+class Tile(Generic[StateT]):
+    """One tile: the rows and columns of the matrix that it holds, and the algorithm's state."""
+
+    rows: slice
+    columns: slice
+    state: StateT
+
+
+class TileGrid(Generic[StateT]):
+    """The tiles of one ``n_out x n_in`` matrix, in chip units.
+
+    Every tile has its own arrays, algorithm state, converters and bounds; partial sums are added digitally.
+
+    Parameters
+    ----------
+    name : str
+        Tile (r, c) keeps its arrays on the chip under ``"{name}/{r}.{c}/{role}"``.
+    seed : int
+        Seed of the pulse trains.
+    """
+
+    def __init__(
+        self, backend: CrossbarBackend, algorithm: Algorithm[StateT], name: str, n_out: int, n_in: int, seed: int
+    ) -> None:
+        self.backend, self.algorithm, self.n_out, self.n_in = backend, algorithm, n_out, n_in
+        self.tiles: list[Tile[StateT]] = []
+        for r, rows in enumerate(_split(n_out, backend.capabilities.rows)):
+            for c, columns in enumerate(_split(n_in, backend.capabilities.columns)):
+                size = rows.stop - rows.start, columns.stop - columns.start
+                state = algorithm.init(backend, f"{name}/{r}.{c}", *size, seed)
+                self.tiles.append(Tile(rows, columns, state))
+
+    @property
+    def array_names(self) -> list[str]:
+        """The names of all arrays on the chip, tile after tile."""
+        return [array.name for tile in self.tiles for array in tile.state.arrays.values()]
+
+    def zero_shift(self, pulses: int | None = None) -> None:
+        """Zero-shift the arrays that the algorithm names (`Algorithm.zero_shifted`)."""
+        for tile in self.tiles:
+            for role in self.algorithm.zero_shifted:
+                zero_shift(self.backend, tile.state.arrays[role], pulses)
+
+    def write(self, target: torch.Tensor) -> torch.Tensor:
+        """Write weights ``[n_out, n_in]`` to the arrays of the algorithm's last role; return what was achieved."""
+        achieved = torch.empty(self.n_out, self.n_in)
+        for tile in self.tiles:
+            array = tile.state.arrays[self.algorithm.roles[-1]]
+            achieved[tile.rows, tile.columns] = self.backend.write(array, target[tile.rows, tile.columns].contiguous())
+        return achieved
+
+    def read_weights(self) -> torch.Tensor:
+        """Return an estimate of the weights ``[n_out, n_in]`` by reads, on the CPU."""
+        weights = torch.zeros(self.n_out, self.n_in)
+        for tile in self.tiles:
+            for array, factor in self.algorithm.terms(tile.state):
+                weights[tile.rows, tile.columns] += factor * read_weights(self.backend, array)
+        return weights
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return ``W x`` by managed reads, ``[B, n_out]`` for x ``[B, n_in]``."""
+        parts = managed_reads(self.backend, [(self._terms(tile), x[:, tile.columns]) for tile in self.tiles])
+        return self._sum(parts, [tile.rows for tile in self.tiles], self.n_out)
+
+    def backward(self, d: torch.Tensor) -> torch.Tensor:
+        """Return ``W^T d`` by managed transposed reads, ``[B, n_in]`` for d ``[B, n_out]``."""
+        jobs = [(self._terms(tile), d[:, tile.rows]) for tile in self.tiles]
+        parts = managed_reads(self.backend, jobs, transposed=True)
+        return self._sum(parts, [tile.columns for tile in self.tiles], self.n_in)
+
+    def update(self, x: torch.Tensor, d: torch.Tensor, lr: float) -> None:
+        """Train every tile with its slices of x ``[B, n_in]`` and d ``[B, n_out]``."""
+        for tile in self.tiles:
+            x_tile, d_tile = x[:, tile.columns], d[:, tile.rows]
+            tile.state = self.algorithm.step(self.backend, tile.state, x_tile, d_tile, lr)
+
+    def save(self) -> dict[str, Any]:
+        """Return the arrays' snapshot and the algorithm's states as plain numbers, strings and tensors."""
+        states = [
+            {key: value.clone() if isinstance(value, torch.Tensor) else value for key, value in saved.items()}
+            for saved in (save_state(tile.state) for tile in self.tiles)
+        ]
+        return {"chip": self.backend.snapshot(self.array_names), "states": states}
+
+    def load(self, saved: dict[str, Any]) -> None:
+        """Put back what `save` returned.
+
+        Raises
+        ------
+        CheckpointError
+            If it belongs to other arrays, another algorithm or another chip; nothing is changed then.
+        """
+        names, wanted = list(saved["chip"]["arrays"]), self.array_names
+        if names != wanted:
+            raise CheckpointError(
+                f"the checkpoint holds the arrays {', '.join(names)}; this layer has {', '.join(wanted)}. Build it "
+                "with the same name, algorithm and chip size"
+            )
+        for tile, state in zip(self.tiles, saved["states"], strict=True):
+            found, needed = _shapes(state), _shapes(save_state(tile.state))
+            if found != needed:
+                raise CheckpointError(
+                    f"the checkpoint's algorithm state is {found}; {type(self.algorithm).__name__} needs {needed}"
+                )
+        self.backend.restore(saved["chip"])
+        for tile, state in zip(self.tiles, saved["states"], strict=True):
+            copied = {key: value.clone() if isinstance(value, torch.Tensor) else value for key, value in state.items()}
+            tile.state = load_state(tile.state, copied)
+
+    def _terms(self, tile: Tile[StateT]) -> Any:
+        return self.algorithm.terms(tile.state)
+
+    def _sum(self, parts: Sequence[torch.Tensor], lines: Sequence[slice], n: int) -> torch.Tensor:
+        """Add up partial results that belong to ranges of n lines."""
+        if len(parts) == 1:
+            return parts[0]
+        out = parts[0].new_zeros(len(parts[0]), n)
+        for part, where in zip(parts, lines, strict=True):
+            out[:, where] += part
+        return out
+
+
+def _split(lines: int, most: int) -> list[slice]:
+    """Return ranges of nearly equal length that cover `lines`, none longer than `most`."""
+    count = -(-lines // most)
+    edges = [k * lines // count for k in range(count + 1)]
+    return [slice(start, stop) for start, stop in itertools.pairwise(edges)]
+
+
+def _shapes(state: dict[str, Any]) -> dict[str, str]:
+    """Return what kind of value each entry is."""
+    return {
+        key: f"tensor {list(value.shape)}" if isinstance(value, torch.Tensor) else type(value).__name__
+        for key, value in state.items()
+    }
