@@ -118,6 +118,10 @@ class ReferenceBackend(CrossbarBackend):
     def _gaussian(self, stream: str, step: int, cells: npt.ArrayLike, pulses: npt.ArrayLike) -> Floats:
         return keyed.gaussian(keyed.key(self._seed, stream, step), cells, pulses).astype(np.float64)
 
+    def _noise_of(self, sd: float, stream: str, step: int, cells: npt.ArrayLike) -> Floats:
+        """Return Gaussian noise of spread `sd`; none of it is drawn where there is none, which changes nothing else."""
+        return sd * self._gaussian(stream, step, cells, 0) if sd else np.zeros(np.shape(cells))
+
     # ---- pulses -------------------------------------------------------------------------------------------------
 
     def _pulse(self, step: Pulse, first: int) -> None:
@@ -147,7 +151,7 @@ class ReferenceBackend(CrossbarBackend):
                 self._move(devices, seen, up, strength, xi)
                 k += seen
         write_noise = self._device.write_noise * self._device.dw_min.mean
-        noise = write_noise * self._gaussian(f"{devices.stream}/write", n, cells, 0)
+        noise = self._noise_of(write_noise, f"{devices.stream}/write", n, cells)
         written = (k > 0) & (devices.p["alive"] == 1)
         devices.read = np.where(written, devices.hidden + noise, devices.read)
 
@@ -195,12 +199,11 @@ class ReferenceBackend(CrossbarBackend):
         inputs, outputs = np.arange(len(x)), np.arange(len(total))
         noise = self._noise
         x_q = _convert(x, self.capabilities.input_bits, self.capabilities.input_bound)
-        x_q = x_q + noise.input_noise * self._gaussian(f"{name}/input{suffix}", n, inputs, 0)
-        y = total @ x_q
-        weight_noise = noise.weight_noise * factor * np.linalg.norm(x_q)
-        y = y + weight_noise * self._gaussian(f"{name}/weights{suffix}", n, outputs, 0)
-        noisy: Floats = y + noise.output_noise * self._gaussian(f"{name}/output{suffix}", n, outputs, 0)
-        return noisy
+        x_q = x_q + self._noise_of(noise.input_noise, f"{name}/input{suffix}", n, inputs)
+        y: Floats = total @ x_q
+        weight_noise = noise.weight_noise * factor * float(np.linalg.norm(x_q))
+        y = y + self._noise_of(weight_noise, f"{name}/weights{suffix}", n, outputs)
+        return y + self._noise_of(noise.output_noise, f"{name}/output{suffix}", n, outputs)
 
     # ---- state --------------------------------------------------------------------------------------------------
 

@@ -29,7 +29,7 @@ def at_rest(device: dict[str, Any], shape: tuple[int, int], pairs: int, start: f
 def test_soft_bounds_rest_at_the_symmetry_point(u: float, start: float) -> None:
     """w* = (s+ - s-) / (s+/b+ + s-/|b-|); the two-cycle of alternating pulses has it inside, to within a step."""
     up, down = DW * (1 + u), DW * (1 - u)
-    chip, array = at_rest(SOFT | {"up_down": u}, (2, 2), pairs=400, start=start)
+    chip, array = at_rest(SOFT | {"up_down": u}, (2, 2), pairs=350, start=start)
     low = float(state_of(chip, array)[0, 0])  # after the down pulse
     ru, rd = 1 - up / B_UP, 1 - down / B_DOWN
     assert abs(low - (rd * up - down) / (1 - ru * rd)) < 1e-6  # fixed point of w -> rd (ru w + up) - down
@@ -86,7 +86,7 @@ FAMILIES: list[tuple[dict[str, Any], float]] = [
 @pytest.mark.parametrize("start", [0.35, -0.35])
 def test_other_families_rest_at_theirs(response: dict[str, Any], symmetry_point: float, start: float) -> None:
     device = {"response": response, "w_max": 0.6, "w_min": -0.6}
-    chip, array = at_rest(device, (1, 1), pairs=500, start=start)
+    chip, array = at_rest(device, (1, 1), pairs=300, start=start)
     low = float(state_of(chip, array))
     chip.apply_pulses(array, uniform_trains((1, 1), [1]))
     high = float(state_of(chip, array))
