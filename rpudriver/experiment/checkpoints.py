@@ -51,7 +51,9 @@ def load_checkpoint(path: Path, expected: dict[str, str]) -> dict[str, Any]:
         found = {"format": content["format"], "version": content["version"]}
     except (OSError, RuntimeError, EOFError, KeyError, TypeError, ValueError, pickle.UnpicklingError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(f"{path} is not a checkpoint or is damaged ({reason}); remove it to use the one before")
+        raise CheckpointError(
+            f"{path} is not a checkpoint or is damaged ({reason}); remove it to use the one before"
+        ) from None
     if found != {"format": FORMAT, "version": __version__}:
         raise CheckpointError(
             f"{path} was written by rpudriver {found['version']}, format {found['format']}; this is {__version__}, "

@@ -46,7 +46,7 @@ class NetworkSection(StrictModel):
 class ScalingSection(StrictModel):
     """How weights map onto conductances; see `rpudriver.nn.AnalogLinear`."""
 
-    weight_range: Annotated[float, Field(gt=0, le=1)] | None = None
+    weight_range: Annotated[float, Field(gt=0, le=1)] = 0.6  # share of the bound that the largest initial weight takes
     columnwise: bool = False
     learnable: bool = False
 

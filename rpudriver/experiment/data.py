@@ -94,7 +94,9 @@ def _mnist(name: str, folder: Path) -> Data:
     train_x, train_y = _mnist_part([folder, folder / name], "train")
     test_x, test_y = _mnist_part([folder, folder / name], "t10k")
     if train_x.shape[1] != test_x.shape[1]:
-        raise DataError(f"images in {folder} have {train_x.shape[1]} pixels for training and {test_x.shape[1]} for test")
+        raise DataError(
+            f"images in {folder} have {train_x.shape[1]} pixels for training and {test_x.shape[1]} for test"
+        )
     return Data(train_x, train_y, test_x, test_y)
 
 

@@ -13,7 +13,10 @@ class Interrupted(Exception):  # noqa: N818 - it is a request, not an error
 
     def __init__(self, number: int, checkpoint: str) -> None:
         super().__init__(f"interrupted by {signal.Signals(number).name}; saved {checkpoint}")
-        self.number = number
+        self.number, self.checkpoint = number, checkpoint
+
+    def __reduce__(self) -> tuple[type["Interrupted"], tuple[int, str]]:
+        return Interrupted, (self.number, self.checkpoint)  # it comes out of worker processes
 
     @property
     def exit_code(self) -> int:
@@ -22,7 +25,7 @@ class Interrupted(Exception):  # noqa: N818 - it is a request, not an error
 
 
 class SignalWatch:
-    """A context in which the first SIGINT or SIGTERM is only noted; a second one acts as usual.
+    """A context in which the first SIGINT or SIGTERM is only noted in `number`; a second one acts as usual.
 
     In threads other than the main one, where Python has no signals, it does nothing.
     """

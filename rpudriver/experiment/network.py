@@ -1,6 +1,7 @@
 """From a config to a chip and a network on it."""
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import torch
 
@@ -9,7 +10,7 @@ from rpudriver.backends.registry import make
 from rpudriver.errors import ConfigError
 from rpudriver.experiment.config import Config, Digital
 from rpudriver.experiment.data import CLASSES, Data
-from rpudriver.nn import AnalogLinear, AnalogOptimizer
+from rpudriver.nn import AnalogLinear, AnalogOptimizer, default_weights
 
 ACTIVATIONS: dict[str, type[torch.nn.Module]] = {
     "sigmoid": torch.nn.Sigmoid,
@@ -50,30 +51,38 @@ def build_network(config: Config, chip: CrossbarBackend | None) -> torch.nn.Sequ
     """Return a fully connected network with fresh weights, on the chip where there is one."""
     sizes = config.network.layers
     modules: list[torch.nn.Module] = []
-    with torch.random.fork_rng(devices=[]):  # leaves the caller's generator as it was
-        torch.manual_seed(config.seed)
-        for number, (n_in, n_out) in enumerate(zip(sizes, sizes[1:], strict=False)):
-            modules.append(_layer(config, chip, number, n_in, n_out))
-            modules.append(ACTIVATIONS[config.network.activation]())
+    for number, (n_in, n_out) in enumerate(pairwise(sizes), start=1):
+        modules.append(_layer(config, chip, f"fc{number}", n_in, n_out))
+        modules.append(ACTIVATIONS[config.network.activation]())
     return torch.nn.Sequential(*modules[:-1])
 
 
-def _layer(config: Config, chip: CrossbarBackend | None, number: int, n_in: int, n_out: int) -> torch.nn.Module:
-    bias = config.network.bias
+def _layer(config: Config, chip: CrossbarBackend | None, name: str, n_in: int, n_out: int) -> torch.nn.Module:
     if chip is None or isinstance(config.algorithm, Digital):
-        return torch.nn.Linear(n_in, n_out, bias=bias != "none")
+        return _digital_layer(name, n_in, n_out, config.network.bias != "none", config.seed)
     return AnalogLinear(
         n_in,
         n_out,
         chip,
         config.algorithm,
-        name=f"fc{number + 1}",
-        bias=bias,
+        name=name,
+        bias=config.network.bias,
         weight_range=config.scaling.weight_range,
         columnwise=config.scaling.columnwise,
         learnable_scale=config.scaling.learnable,
         seed=config.seed,
     )
+
+
+def _digital_layer(name: str, n_in: int, n_out: int, bias: bool, seed: int) -> torch.nn.Linear:
+    """Return a layer in floating point that starts from the weights that an analog one of this name would get."""
+    layer: torch.nn.Linear = torch.nn.utils.skip_init(torch.nn.Linear, n_in, n_out, bias=bias)
+    weight, offset = default_weights(name, n_out, n_in, seed)
+    with torch.no_grad():
+        layer.weight.copy_(weight)
+        if bias:
+            layer.bias.copy_(offset)
+    return layer
 
 
 def build_optimizer(config: Config, model: torch.nn.Module) -> torch.optim.Optimizer:

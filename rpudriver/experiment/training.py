@@ -23,7 +23,7 @@ from rpudriver.experiment.checkpoints import load_checkpoint, newest_checkpoint,
 from rpudriver.experiment.config import Config
 from rpudriver.experiment.data import Data, batches, load_data, permutation
 from rpudriver.experiment.folder import RunFolder, write_json
-from rpudriver.experiment.interruption import Interrupted, SignalWatch
+from rpudriver.experiment.interruption import Interrupted
 from rpudriver.experiment.network import build_network, build_optimizer, check_sizes, open_chip
 
 TEST_BATCH = 500  # bounds memory; results do not depend on it, since reads are numbered one by one
@@ -60,6 +60,7 @@ class Progress:
 
 
 Report = Callable[[Progress], None]
+Stop = Callable[[], int | None]
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,7 @@ def train(
     resume: bool = False,
     data_folder: Path | None = None,
     report: Report = lambda progress: None,
+    stop: Stop = lambda: None,
 ) -> Run:
     """Train as the config says and write everything about it into a folder.
 
@@ -87,13 +89,14 @@ def train(
     resume : go on from the newest checkpoint in `out`.
     data_folder : where the data set's files are, see `load_data`.
     report : called after each mini-batch.
+    stop : asked after each mini-batch; the number of a signal ends the run, see `SignalWatch`.
 
     Raises
     ------
     ConfigError, DataError, OutputError, CheckpointError
         Before anything is trained.
     Interrupted
-        After Ctrl-C or SIGTERM; a checkpoint has been saved and the chip is idle.
+        If `stop` said so; a checkpoint has been saved and the chip is idle.
     """
     chip = open_chip(config)  # refuses bad options before anything is written
     try:
@@ -103,13 +106,11 @@ def train(
         folder.begin(config.to_toml(), resume)
         if chip is not None:
             chip.arm()
-        with SignalWatch() as signals:
-            model = build_network(config, chip)
-            loop = _Loop(config, data, model, chip, folder, signals, report)
-            if resume:
-                loop.load()
-            result = loop.run()
-        return Run(result, model, chip)
+        model = build_network(config, chip)
+        loop = _Loop(config, data, model, chip, folder, report, stop)
+        if resume:
+            loop.load()
+        return Run(loop.run(), model, chip)
     finally:
         if chip is not None:
             chip.close()  # idles it, whatever happened
@@ -125,11 +126,11 @@ class _Loop:
         model: torch.nn.Module,
         chip: CrossbarBackend | None,
         folder: RunFolder,
-        signals: SignalWatch,
         report: Report,
+        stop: Stop,
     ) -> None:
         self.config, self.data, self.model, self.chip = config, data, model, chip
-        self.folder, self.signals, self.report = folder, signals, report
+        self.folder, self.report, self.stop = folder, report, stop
         self.optimizer = build_optimizer(config, model)
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
         self.position = Position()
@@ -220,8 +221,9 @@ class _Loop:
         return None if self.chip is None else self.chip.status().cost
 
     def stop_if_asked(self) -> None:
-        if self.signals.number is not None:
-            raise Interrupted(self.signals.number, str(self.save()))
+        number = self.stop()
+        if number is not None:
+            raise Interrupted(number, str(self.save()))
 
     def save(self) -> Path:
         self.wall_time()
