@@ -2,12 +2,9 @@
 
 from dataclasses import asdict, dataclass
 
-import numpy as np
-import numpy.typing as npt
-import torch
-
 from rpudriver.backends.capabilities import Capabilities
-from rpudriver.types import Pulse, PulseTrains, Read, Wait
+from rpudriver.backends.counting import count_pulses
+from rpudriver.types import Pulse, Read, Wait
 
 
 @dataclass
@@ -58,30 +55,3 @@ class CostMeter:
     def add_wait(self, step: Wait) -> None:
         """Count a `Wait`."""
         self.chip_time_s += step.seconds
-
-
-def count_pulses(trains: PulseTrains) -> tuple[int, int, int]:
-    """Return line pulses, coincidences and slots of a batch of trains, applied once.
-
-    Opposite signs on lines that cross cannot share a slot, so every sample takes one phase for each pair of signs
-    that occurs: up to four times its BL.
-    """
-    if not len(trains):
-        return 0, 0, 0
-    x, d = _slots(trains.x_words), _slots(trains.d_words)
-    x_fired, d_fired = x.sum(1, dtype=np.int64), d.sum(1, dtype=np.int64)  # lines per slot
-    phases = _sign_classes(x, trains.x_negative) * _sign_classes(d, trains.d_negative)
-    slots = int((phases * trains.bl.numpy()).sum())
-    return int(x_fired.sum() + d_fired.sum()), int((x_fired * d_fired).sum()), slots
-
-
-def _slots(words: torch.Tensor) -> npt.NDArray[np.uint8]:
-    """Return the unpacked slots, ``[B, n, 32 W]``."""
-    raw = np.ascontiguousarray(words.cpu().numpy()).view(np.uint8)
-    return np.unpackbits(raw, axis=2, bitorder="little")
-
-
-def _sign_classes(slots: npt.NDArray[np.uint8], negative: torch.Tensor) -> npt.NDArray[np.int64]:
-    """Return how many signs occur among the firing lines of each sample: 0, 1 or 2."""
-    fires, minus = slots.any(2), negative.cpu().numpy()
-    return np.add((fires & minus).any(1), (fires & ~minus).any(1), dtype=np.int64)

@@ -7,6 +7,7 @@ from typing import final
 import torch
 
 from rpudriver.backends.capabilities import Capabilities
+from rpudriver.backends.counting import late_sample
 from rpudriver.config.model import did_you_mean
 from rpudriver.errors import LimitError, StepError, UnsupportedError
 from rpudriver.types import Array, Cell, Port, Pulse, PulseTrains, Read, Step, Wait
@@ -151,11 +152,8 @@ class Validator:
 
 def _no_late_bits(where: str, trains: PulseTrains) -> None:
     """Refuse trains with a slot set at or above their sample's BL."""
-    words = trains.x_words.shape[2]
-    room = (trains.bl[:, None] - 32 * torch.arange(words)).clamp(0, 32)  # used slots of each word
-    allowed = ((torch.ones_like(room) << room) - 1).to(trains.x_words.device)
-    for side, packed in (("x", trains.x_words), ("d", trains.d_words)):
-        late = (packed.view(torch.int32).to(torch.int64) & 0xFFFFFFFF) & ~allowed[:, None, :]
-        if bool(late.any()):
-            sample = int(late.flatten(1).any(1).nonzero()[0])
-            raise StepError(f"{where}: {side} trains of sample {sample} fire beyond its BL of {int(trains.bl[sample])}")
+    sample = late_sample(trains)
+    if sample is not None:
+        raise StepError(
+            f"{where}: trains of sample {sample} fire beyond its BL of {int(trains.bl[sample])}; clear those bits"
+        )
