@@ -215,7 +215,7 @@ class _ChipRead(torch.autograd.Function):
         return layer.grid.forward(x) * layer.scale
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor | None, None]:
         (x,) = ctx.saved_tensors
         layer: AnalogLinear = ctx.layer
@@ -230,7 +230,7 @@ class _ChipRead(torch.autograd.Function):
 
 def _finite(values: torch.Tensor) -> bool:
     """Return whether all values are finite; the sum tells it quickly unless it overflows itself."""
-    return math.isfinite(float(values.sum())) or bool(torch.isfinite(values).all())
+    return math.isfinite(float(values.detach().sum())) or bool(torch.isfinite(values).all())
 
 
 def _check(n_in: int, n_out: int, backend: CrossbarBackend, name: str, bias: str, weight_range: float) -> None:
