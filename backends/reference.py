@@ -260,11 +260,11 @@ def _slots(words: torch.Tensor) -> Bools:
 
 
 def _convert(values: Floats, bits: int | None, bound: float) -> Floats:
-    """Round to the nearest of ``2^bits - 1`` levels over ``[-bound, bound]``; 0 is a level."""
+    """Round to the nearest of ``2^bits - 1`` levels over ``[-bound, bound]``, ties to even; 0 is a level."""
     if bits is None:
         return values
-    step = bound / (2 ** (bits - 1) - 1)
-    rounded: Floats = np.round(values / step) * step
+    half = 2 ** (bits - 1) - 1  # levels on either side of 0
+    rounded: Floats = np.round(values * half / bound) * (bound / half)
     return rounded
 
 

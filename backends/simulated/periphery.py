@@ -12,11 +12,11 @@ from rpudriver.types import ReadResult
 
 
 def convert(values: torch.Tensor, bits: int | None, bound: float | None) -> torch.Tensor:
-    """Return values on the nearest of the ``2^bits - 1`` levels over ``[-bound, bound]``; 0 is a level."""
+    """Return the nearest of ``2^bits - 1`` levels over ``[-bound, bound]``, ties to even; 0 is a level."""
     if bits is None or bound is None:
         return values
-    step = bound / (2 ** (bits - 1) - 1)
-    return torch.round(values / step) * step
+    half = 2 ** (bits - 1) - 1
+    return torch.round(values * half / bound) * (bound / half)  # ties such as 0.5 of 1 stay exact in the product
 
 
 @dataclass(frozen=True)

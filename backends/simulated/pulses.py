@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 
 from rpudriver.backends.simulated.bank import Bank
+from rpudriver.backends.simulated.devices.response import Response
 from rpudriver.keyed import tensors as keyed
 from rpudriver.types import PulseTrains
 
@@ -111,7 +112,8 @@ class _Queues:
 
 def _noisy(bank: Bank) -> bool:
     device = bank.device
-    return bool(device.c2c or device.c2c_additive or getattr(device.response, "dw_spread", None))
+    own_spread = type(device.response).spread is not Response.spread
+    return bool(device.c2c or device.c2c_additive or own_spread)
 
 
 def _pulse_noise(

@@ -69,6 +69,11 @@ class TestConverters:
         assert float((values - x).abs().max()) <= step / 2 + 1e-6
         assert float(values[100]) == 0.0
 
+    def test_ties_go_to_the_even_level(self) -> None:
+        backend, array = chip_with(torch.eye(1, dtype=torch.float64), chip={"input_bits": 7})
+        values = backend.read_matvec(array, torch.tensor([[0.5], [-0.5]])).values  # +-31.5 steps of 1/63
+        assert torch.allclose(values[:, 0], torch.tensor([32.0, -32.0]) / 63)
+
     def test_output_levels_bound_and_flags(self) -> None:
         chip = {"output_bits": 4, "output_bound": 2.0}
         backend, array = chip_with(torch.tensor([[4.0]], dtype=torch.float64), chip=chip)
