@@ -19,11 +19,12 @@ def open_chip(
     read: dict[str, Any] | None = None,
     chip: dict[str, Any] | None = None,
     seed: int = 7,
+    name: str = "reference",
 ) -> CrossbarBackend:
-    """An armed reference chip: ideal constant-step devices (dw_min 0.01, bounds +-10) and reads, unless told."""
+    """An armed chip: ideal constant-step devices (dw_min 0.01, bounds +-10) and reads, unless told."""
     ideal = {"response": WIDE, "dw_min": 0.01, "w_max": 10.0, "w_min": -10.0}
     options = {"device": ideal | (device or {}), "read": read or {}, "chip": PLAIN_PERIPHERY | (chip or {})}
-    backend = make("reference", preset="idealised", seed=seed, **options)
+    backend = make(name, preset="idealised", seed=seed, **options)
     backend.arm()
     return backend
 

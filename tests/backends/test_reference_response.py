@@ -33,8 +33,10 @@ TABLE = {
 EXACT_TABLE = {key: value for key, value in TABLE.items() if key != "dw_spread"}
 
 
-def pulsed(device: dict[str, Any], signs: list[int], start: float = 0.0, kind: str = "update") -> torch.Tensor:
-    chip = open_chip(device)
+def pulsed(
+    device: dict[str, Any], signs: list[int], start: float = 0.0, kind: str = "update", name: str = "reference"
+) -> torch.Tensor:
+    chip = open_chip(device, name=name)
     array = chip.allocate("A", *SHAPE)
     oracle(chip).set_true_state(array, Port.DEVICE, torch.full(SHAPE, start))
     chip.apply_pulses(array, uniform_trains(SHAPE, signs), kind=kind)
@@ -189,9 +191,11 @@ class Quadratic(Response):
         return 0.2 if up else 0.0
 
 
-def test_a_registered_response_is_used_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["reference", "simulated"])
+def test_a_registered_response_is_used_as_it_is(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own spread is drawn too, where the preset has no other noise."""
     monkeypatch.setattr("rpudriver.backends.simulated.devices.spec.RESPONSES", dict(RESPONSES))
     register_response("test-quadratic", Quadratic)
     device = {"response": {"family": "test-quadratic", "scale": 0.8}}
-    assert_normal(pulsed(device, [1], start=0.4), mean=0.4 + DW * 0.75, sd=DW * 0.2)
-    assert torch.allclose(pulsed(device, [-1], 0.4), torch.full(SHAPE, 0.39, dtype=torch.float64), atol=1e-7)
+    assert_normal(pulsed(device, [1], start=0.4, name=name), mean=0.4 + DW * 0.75, sd=DW * 0.2)
+    assert torch.allclose(pulsed(device, [-1], 0.4, name=name), torch.tensor(0.39, dtype=torch.float64), atol=1e-7)
