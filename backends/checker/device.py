@@ -14,7 +14,7 @@ import torch
 from rpudriver.backends.checker.bench import Bench, Check, CheckSkippedError, require, trains
 from rpudriver.types import Array, Pulse, PulseTrains
 
-BURSTS = 32  # up and down bursts of one series
+BURSTS = 48  # up and down bursts of one series
 SIDE = 32
 
 Form = Callable[[Array, int, bool], Pulse]
@@ -140,25 +140,24 @@ def _spread(bench: Bench, form: Form) -> None:
         )
     array = _centred(bench)
     spread = device.c2c if device.c2c > 0 else 0.2  # what is to be seen, or to be excluded
-    wanted = (count - 1) * array.n_in * (spread * device.dw_min) ** 2
-    error = math.sqrt(wanted / 8)
+    error = device.dw_min * spread * math.sqrt((count - 1) * array.n_in / 8)
     long = _series(bench, array, count, form, error)
     short = _series(bench, array, 1, form, error)
-    samples = 0.7 * array.n_out * (BURSTS - 2)  # differences two bursts apart share one burst with the next
-    known = math.sqrt(2 / samples) * math.hypot(long.variance, short.variance)
-    if known > 0.25 * wanted:
-        needed = math.ceil(BURSTS * (known / (0.25 * wanted)) ** 2)
-        raise CheckSkippedError(
-            f"write or read noise that is not declared hides c2c; needs {needed} bursts, makes {BURSTS}"
-        )
-    step = long.step / count
-    found2 = (long.variance - short.variance) / ((count - 1) * array.n_in * step**2)
-    slack = 4 * known / ((count - 1) * array.n_in * step**2)
-    low, high = (0.65 * device.c2c) ** 2 - slack, (1.5 * spread) ** 2 + slack
-    found = math.copysign(math.sqrt(abs(found2)), found2)
+    unit = (count - 1) * array.n_in * (long.step / count) ** 2  # the variance at c2c = 1
+    found, rest = (long.variance - short.variance) / unit, short.variance / unit
+    # of two variances, from differences of which neighbours share a burst: worth 0.7 as many independent ones
+    relative = math.sqrt(2 / (0.7 * array.n_out * (BURSTS - 2)))
+    known = relative * math.hypot(spread**2 + rest, rest)
+    if known > 0.2 * spread**2:
+        needed = math.ceil(BURSTS * (known / (0.2 * spread**2)) ** 2)
+        raise CheckSkippedError(f"noise that is not declared hides c2c; needs {needed} bursts, makes {BURSTS}")
+    low, high = (0.65 * device.c2c) ** 2, (1.4 * spread) ** 2
+    low -= 4 * relative * math.hypot(low + rest, rest)
+    high += 4 * relative * math.hypot(high + rest, rest)
     require(
-        low < found2 < high or (device.c2c == 0 and found2 < high),
-        f"the spread of one step is {found:.2f} of the mean step, {device.c2c:.2f} is declared ({count} pulses)",
+        low < found < high,
+        f"the spread of one step is {math.sqrt(max(found, 0.0)):.2f} of the mean step, "
+        f"{device.c2c:.2f} is declared (bursts of {count} pulses)",
     )
 
 

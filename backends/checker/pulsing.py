@@ -46,7 +46,8 @@ def repeat_honoured(bench: Bench) -> None:
     bench.chip.run([Pulse(array, one, repeat=bench.push)])
     bench.moved_up(bench.weights(array) - before, f"devices pulsed with repeat = {bench.push}")
     bench.to_bottom(array)
-    count = max(1, bench.push // 8)
+    bench.to_bottom(array)  # as near the end of the range as the second time
+    count = max(1, bench.push // 4)
     before = bench.weights(array)
     bench.chip.run([Pulse(array, one, repeat=count)])
     repeated = float((bench.weights(array) - before).mean())
@@ -58,11 +59,11 @@ def repeat_honoured(bench: Bench) -> None:
 
 
 def same_change(bench: Bench, found: float, wanted: float, what: str, reference: str) -> None:
-    """Fail unless two mean changes agree to 30 % or an eighth of the range, whichever is less strict.
+    """Fail unless two mean changes agree to 30 % or a twelfth of the range, whichever is less strict.
 
-    Means over the array are known to a twentieth of the range or better, c2c and write noise included.
+    Write noise of 1.4 steps at 20 states moves the difference of two mean changes of 64 devices by a fiftieth.
     """
-    slack = max(0.3 * abs(wanted), bench.span / 16 + bench.rounding / 2)
+    slack = max(0.3 * abs(wanted), bench.span / 12 + bench.rounding / 2)
     require(abs(found - wanted) < slack, f"{what} moved devices by {found:.3g}, {reference} by {wanted:.3g}")
 
 
@@ -102,7 +103,7 @@ def kinds_declared(bench: Bench) -> None:
             else:
                 raise CheckFailedError(f"kind {name!r} goes {kind.polarity}, but pulses the other way were not refused")
         strong = round(bench.push / 4 / kind.strength)
-        if strong < 1:
+        if strong < 2:  # within a single long step the response changes too much for a comparison
             too_strong.append(name)
             continue
         right = trains(*lines, d_negative=torch.full((1, array.n_out), down))
@@ -111,7 +112,7 @@ def kinds_declared(bench: Bench) -> None:
         wanted = _change_from_end(bench, bench.pushes(array, -updates if down else updates), down)
         same_change(bench, found, wanted, f"{strong} pulses of kind {name!r}", f"{updates} updates")
     if len(too_strong) == len(others):
-        raise CheckSkippedError(f"one pulse of {', '.join(too_strong)} is more than a quarter of the range")
+        raise CheckSkippedError(f"one pulse of {', '.join(too_strong)} is more than an eighth of the range")
 
 
 def _change_from_end(bench: Bench, steps: list[Pulse], down: bool) -> float:
@@ -147,6 +148,7 @@ def pair_ports(bench: Bench) -> None:
     """In pairs, a pulse on the port device moves both, on the port reference the second alone, by half as much."""
     array = bench.square("pairs", Cell.PAIR)
     bench.to_bottom(array)  # the first device low, its partner high
+    bench.counted(array, torch.full(array.shape, bench.push), Port.REFERENCE)
     before = bench.weights(array)
     bench.counted(array, torch.full(array.shape, -bench.push), Port.REFERENCE)  # the partner low as well
     half = float((bench.weights(array) - before).mean())

@@ -10,6 +10,7 @@ from rpudriver.types import Array, PulseTrains, ReadResult
 
 def same_seed(bench: Bench) -> None:
     """Two chips opened with the same options give the same reads for the same steps, bit for bit."""
+    bench.square()
     take(bench)  # a chip that cannot tell its state is no simulation
     reads = []
     for _ in range(2):
@@ -24,6 +25,7 @@ def same_seed(bench: Bench) -> None:
 
 def grouping_free(bench: Bench) -> None:
     """Draws depend on the number of a sample or vector, not on how steps group them or on other arrays."""
+    bench.square()
     take(bench)
     chip = bench.reopen()
     array = bench.square()

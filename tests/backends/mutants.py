@@ -1,0 +1,433 @@
+"""Broken backends: each breaks one promise of the contract, and one check of the conformance suite is named for it.
+
+They stand on the simulated chip and override hooks, as somebody's backend would: the public methods are final.
+"""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from rpudriver.backends.base import CrossbarBackend, Numbered
+from rpudriver.backends.simulated.backend import SimulatedBackend
+from rpudriver.backends.simulated.options import SimulatorOptions
+from rpudriver.backends.validation import Limits
+from rpudriver.trains import counted_pulses
+from rpudriver.types import Array, Cell, Port, Pulse, PulseTrains, Read, ReadResult, Step
+
+OPTIONS = SimulatorOptions(preset="asymmetric-100")
+
+
+class Sound(SimulatedBackend):
+    """The chip that the mutants are made from; `device` and `read` change the truth, not what is declared."""
+
+    device: dict[str, Any] = {}
+    read: dict[str, Any] = {}
+
+    def __init__(self, seed: int = 0) -> None:
+        _, declared = OPTIONS.load()
+        preset, _ = SimulatorOptions(preset=OPTIONS.preset, device=self.device, read=self.read).load()
+        super().__init__(preset, declared, seed, "mutant", torch.device("cpu"))
+
+    def _execute(self, steps: Sequence[Numbered]) -> list[ReadResult]:
+        return super()._execute([replace(numbered, step=self.send(numbered.step)) for numbered in steps])
+
+    def send(self, step: Step) -> Step:
+        """Return the step that is really sent."""
+        if isinstance(step, Pulse):
+            return self.pulse(step)
+        return self.look(step) if isinstance(step, Read) else step
+
+    def pulse(self, step: Pulse) -> Pulse:
+        return step
+
+    def look(self, step: Read) -> Read:
+        return step
+
+
+# ---- reads -------------------------------------------------------------------------------------------------------
+
+
+class Transposed(Sound):
+    def look(self, step: Read) -> Read:
+        return replace(step, transposed=not step.transposed)
+
+
+class TransposedIgnored(Sound):
+    def look(self, step: Read) -> Read:
+        return replace(step, transposed=False)
+
+
+class InputSignLost(Sound):
+    def look(self, step: Read) -> Read:
+        return replace(step, x=step.x.abs())
+
+
+class SumWeightsIgnored(Sound):
+    def look(self, step: Read) -> Read:
+        return replace(step, terms=tuple((array, 1.0) for array, _ in step.terms))
+
+
+class SummedOneByOne(Sound):
+    """Noise for each term although summed reads are declared."""
+
+    def _execute(self, steps: Sequence[Numbered]) -> list[ReadResult]:
+        results = []
+        for numbered in steps:
+            step = numbered.step
+            if isinstance(step, Read) and len(step.terms) > 1:
+                singles = [replace(numbered, step=replace(step, terms=((array, 1.0),))) for array, _ in step.terms]
+                values = [result.values for result in super()._execute(singles)]
+                total = torch.stack([w * v for (_, w), v in zip(step.terms, values, strict=True)]).sum(0)
+                results.append(ReadResult(total, torch.zeros_like(total, dtype=torch.bool)))
+            else:
+                results += super()._execute([numbered])
+        return results
+
+
+class SilentClip(Sound):
+    def _execute(self, steps: Sequence[Numbered]) -> list[ReadResult]:
+        return [replace(result, saturated=torch.zeros_like(result.saturated)) for result in super()._execute(steps)]
+
+
+class ReadDisturbs(Sound):
+    """Every vector that is read lets the weights of its array decay by 2e-4."""
+
+    def _execute(self, steps: Sequence[Numbered]) -> list[ReadResult]:
+        results = super()._execute(steps)
+        for numbered in steps:
+            if isinstance(numbered.step, Read):
+                for array, _ in numbered.step.terms:
+                    decay = (1 - 2e-4) ** len(numbered.step.x)
+                    self._load(array, {key: decay * value for key, value in self._save(array).items()})
+        return results
+
+
+class NoiseUnderdeclared(Sound):
+    read = {"output_noise": 0.1}
+
+
+class SameReadNoise(Sound):
+    """The noise of every read starts at number 0 again."""
+
+    def _execute(self, steps: Sequence[Numbered]) -> list[ReadResult]:
+        return super()._execute([replace(n, first=0) if isinstance(n.step, Read) else n for n in steps])
+
+
+# ---- pulses ------------------------------------------------------------------------------------------------------
+
+
+class SignFlipped(Sound):
+    def pulse(self, step: Pulse) -> Pulse:
+        return replace(step, trains=replace(step.trains, d_negative=~step.trains.d_negative))
+
+
+class RepeatIgnored(Sound):
+    def pulse(self, step: Pulse) -> Pulse:
+        return replace(step, repeat=1)
+
+
+class KindIgnored(Sound):
+    def pulse(self, step: Pulse) -> Pulse:
+        return replace(step, kind="update")
+
+
+class PortIgnored(Sound):
+    def pulse(self, step: Pulse) -> Pulse:
+        return replace(step, port=Port.DEVICE)
+
+
+class PairMovesOne(Sound):
+    """A pulse on the port `device` of a pair leaves the partner where it is."""
+
+    def _execute(self, steps: Sequence[Numbered]) -> list[ReadResult]:
+        results = []
+        for numbered in steps:
+            step = numbered.step
+            if isinstance(step, Pulse) and step.array.cell is Cell.PAIR and step.port is Port.DEVICE:
+                partner = {k: v for k, v in self._save(step.array).items() if k.startswith("reference")}
+                results += super()._execute([numbered])
+                self._load(step.array, self._save(step.array) | partner)
+            else:
+                results += super()._execute([numbered])
+        return results
+
+
+class HalfSelectedMove(Sound):
+    """A row that fires moves all of its devices, whatever the columns do."""
+
+    def pulse(self, step: Pulse) -> Pulse:
+        full = torch.full_like(step.trains.x_words.view(torch.int32), -1).view(torch.uint32)
+        return replace(step, trains=replace(step.trains, x_words=full))
+
+
+class IndependentCoincidences(Sound):
+    """Every row runs by a clock of its own, so its slots are not those of the columns."""
+
+    def pulse(self, step: Pulse) -> Pulse:
+        d = unpack(step.trains.d_words)
+        for b, bl in enumerate(step.trains.bl.tolist()):
+            for i in range(d.shape[1]):
+                d[b, i, :bl] = d[b, i, :bl].roll(i + 1)
+        return replace(step, trains=replace(step.trains, d_words=pack(d)))
+
+
+class CoincidencesFromRates(Sound):
+    """Every device gets the number of pulses that the firing rates of its lines lead to expect."""
+
+    def _execute(self, steps: Sequence[Numbered]) -> list[ReadResult]:
+        results: list[ReadResult] = []
+        for numbered in steps:
+            step = numbered.step
+            if not isinstance(step, Pulse):
+                results += super()._execute([numbered])
+                continue
+            for b in range(len(step.trains)):
+                counts = expected_counts(step.trains[b : b + 1])
+                if bool(counts.any()):
+                    super()._execute([replace(numbered, step=replace(step, trains=counted_pulses(counts)))])
+        return results
+
+
+def expected_counts(trains: PulseTrains) -> torch.Tensor:
+    """Return ``round(fired_i fired_j / BL)`` with its sign, ``[n_out, n_in]``, for one sample."""
+    x, d = unpack(trains.x_words)[0].sum(1).double(), unpack(trains.d_words)[0].sum(1).double()
+    sign = torch.where(trains.d_negative[0][:, None] ^ trains.x_negative[0][None, :], -1, 1)
+    return sign * torch.round(d[:, None] * x[None, :] / max(1, int(trains.bl[0]))).long()
+
+
+class FirstWordOnly(Sound):
+    def pulse(self, step: Pulse) -> Pulse:
+        trains = step.trains
+        x, d = trains.x_words[:, :, :1], trains.d_words[:, :, :1]
+        return replace(step, trains=PulseTrains(x, d, trains.x_negative, trains.d_negative, trains.bl.clamp(max=32)))
+
+
+class SamplesReversed(Sound):
+    """The order of the samples of a batch is ignored: the last acts first."""
+
+    def pulse(self, step: Pulse) -> Pulse:
+        trains = step.trains
+        x, d = trains.x_words.view(torch.int32).flip(0), trains.d_words.view(torch.int32).flip(0)
+        signs = trains.x_negative.flip(0), trains.d_negative.flip(0)
+        reversed_ = PulseTrains(x.view(torch.uint32), d.view(torch.uint32), *signs, trains.bl.flip(0))
+        return replace(step, trains=reversed_)
+
+
+class ReadsLast(Sound):
+    """All pulses of a sequence are sent first."""
+
+    def _execute(self, steps: Sequence[Numbered]) -> list[ReadResult]:
+        return super()._execute(sorted(steps, key=lambda numbered: isinstance(numbered.step, Read)))
+
+
+class LastStepRepeated(Sound):
+    def _execute(self, steps: Sequence[Numbered]) -> list[ReadResult]:
+        again = [steps[-1]] if steps and isinstance(steps[-1].step, Pulse) else []
+        return super()._execute([*steps, *again])
+
+
+# ---- devices -----------------------------------------------------------------------------------------------------
+
+
+class DoubleStep(Sound):
+    device = {"dw_min": {"mean": 0.024}}
+
+
+class C2cDoubled(Sound):
+    device = {"c2c": 0.6}
+
+
+class C2cMissing(Sound):
+    device = {"c2c": 0.0}
+
+
+class WideBounds(Sound):
+    device = {"w_max": {"mean": 1.5}, "w_min": {"mean": -1.5}}
+
+
+class SamplesShareNoise(Sound):
+    """All samples of a batch see the noise of the first."""
+
+    def _execute(self, steps: Sequence[Numbered]) -> list[ReadResult]:
+        return super()._execute([part for numbered in steps for part in self.parts(numbered)])
+
+    def parts(self, numbered: Numbered) -> list[Numbered]:
+        step = numbered.step
+        if not isinstance(step, Pulse) or step.repeat > 1:
+            return [numbered]
+        return [replace(numbered, step=replace(step, trains=step.trains[b : b + 1])) for b in range(len(step.trains))]
+
+
+class RepeatsShareNoise(SamplesShareNoise):
+    def parts(self, numbered: Numbered) -> list[Numbered]:
+        step = numbered.step
+        return [replace(numbered, step=replace(step, repeat=1))] * step.repeat if isinstance(step, Pulse) else [numbered]
+
+
+# ---- state, limits, reproducibility ------------------------------------------------------------------------------
+
+
+class StateNotRestored(Sound):
+    def _load(self, array: Array, state: dict[str, torch.Tensor]) -> None:
+        pass
+
+
+class SnapshotAliases(Sound):
+    """A snapshot holds the chip's own tensors; pulses write into them."""
+
+    def _save(self, array: Array) -> dict[str, torch.Tensor]:
+        saved = super()._save(array)
+        self.given = saved
+        return saved
+
+    def _execute(self, steps: Sequence[Numbered]) -> list[ReadResult]:
+        results = super()._execute(steps)
+        for numbered in steps:
+            if isinstance(numbered.step, Pulse) and hasattr(self, "given"):
+                for key, value in super()._save(numbered.step.array).items():
+                    self.given[key].copy_(value)
+        return results
+
+
+class SnapshotOfHandles(Sound):
+    """A snapshot names a state that only this object knows."""
+
+    def _save(self, array: Array) -> dict[str, torch.Tensor]:
+        self.kept = getattr(self, "kept", {}) | {array.name: super()._save(array)}
+        return {"handle": torch.tensor(len(self.kept))}
+
+    def _load(self, array: Array, state: dict[str, torch.Tensor]) -> None:
+        super()._load(array, getattr(self, "kept", {}).get(array.name, super()._save(array)))
+
+
+class RunningGenerator(Sound):
+    """Noise runs on from read to read and is not part of a snapshot."""
+
+    def _execute(self, steps: Sequence[Numbered]) -> list[ReadResult]:
+        self.calls = getattr(self, "calls", 0) + 1
+        return super()._execute([replace(numbered, first=numbered.first + 1000 * self.calls) for numbered in steps])
+
+
+class NumberedByCall(Sound):
+    """Noise is numbered by calls of a sequence (and so differently where a batch is split up)."""
+
+    def _execute(self, steps: Sequence[Numbered]) -> list[ReadResult]:
+        self.calls = getattr(self, "calls", 0) + 1
+        return super()._execute([replace(numbered, first=1000 * self.calls) for numbered in steps])
+
+
+class Unseeded(Sound):
+    """Every opened chip draws other noise."""
+
+    seeds = itertools.count()
+
+    def __init__(self) -> None:
+        super().__init__(seed=next(Unseeded.seeds))
+
+
+class LimitsIgnored(Sound):
+    def arm(self, limits: Limits | None = None) -> None:
+        super().arm()
+
+
+class NeverIdle(Sound):
+    def idle(self) -> None:
+        pass
+
+
+class ArraysShareDevices(Sound):
+    """Every array lands on the same devices."""
+
+    def send(self, step: Step) -> Step:
+        first = next(iter(self._state.arrays.values()))
+        if isinstance(step, Pulse):
+            return replace(step, array=first)
+        return replace(step, terms=tuple((first, w) for _, w in step.terms)) if isinstance(step, Read) else step
+
+
+class WritesNothing(Sound):
+    def write(self, array: Array, target: torch.Tensor, port: Port = Port.DEVICE) -> torch.Tensor:
+        return target.clone()
+
+
+class MeterBypassed(Sound):
+    """A chip that resets its meter when asked for its status."""
+
+    def status(self) -> Any:
+        found = super().status()
+        return replace(found, cost=dict.fromkeys(found.cost, 0))
+
+
+class OddShapes(Sound):
+    """Outputs come line by line instead of vector by vector."""
+
+    def _execute(self, steps: Sequence[Numbered]) -> list[ReadResult]:
+        return [ReadResult(r.values.t().contiguous(), r.saturated.t().contiguous()) for r in super()._execute(steps)]
+
+
+def unpack(words: torch.Tensor) -> torch.Tensor:
+    """Return words ``[B, n, W]`` as int64 slots ``[B, n, 32 W]``."""
+    bits = (words.view(torch.int32).long()[..., None] >> torch.arange(32)) & 1
+    return bits.flatten(2)
+
+
+def pack(slots: torch.Tensor) -> torch.Tensor:
+    """Return slots ``[B, n, 32 W]`` as words ``[B, n, W]``."""
+    return (slots.unflatten(2, (-1, 32)) << torch.arange(32)).sum(3).to(torch.uint32)
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A broken backend and the check that names its fault."""
+
+    backend: type[CrossbarBackend]
+    caught_by: str
+
+    def __str__(self) -> str:
+        return self.backend.__name__
+
+
+MUTANTS = (
+    Mutant(Transposed, "read-orientation"),
+    Mutant(TransposedIgnored, "transposed-read"),
+    Mutant(InputSignLost, "read-linear"),
+    Mutant(SumWeightsIgnored, "read-sum"),
+    Mutant(SummedOneByOne, "sum-noise"),
+    Mutant(SilentClip, "saturation-flagged"),
+    Mutant(ReadDisturbs, "reads-do-not-disturb"),
+    Mutant(NoiseUnderdeclared, "output-noise-declared"),
+    Mutant(SameReadNoise, "output-noise-fresh"),
+    Mutant(SignFlipped, "polarity"),
+    Mutant(RepeatIgnored, "repeat-honoured"),
+    Mutant(KindIgnored, "kinds-declared"),
+    Mutant(PortIgnored, "reference-port"),
+    Mutant(PairMovesOne, "pair-ports"),
+    Mutant(HalfSelectedMove, "empty-trains"),
+    Mutant(IndependentCoincidences, "coincidences-shared"),
+    Mutant(CoincidencesFromRates, "coincidences-counted"),
+    Mutant(FirstWordOnly, "every-word-counts"),
+    Mutant(SamplesReversed, "sample-order"),
+    Mutant(ReadsLast, "step-order"),
+    Mutant(LastStepRepeated, "steps-once"),
+    Mutant(DoubleStep, "mean-step"),
+    Mutant(C2cDoubled, "c2c-of-slots"),
+    Mutant(C2cMissing, "c2c-of-slots"),
+    Mutant(SamplesShareNoise, "c2c-of-samples"),
+    Mutant(RepeatsShareNoise, "c2c-of-repeats"),
+    Mutant(WideBounds, "bounds-declared"),
+    Mutant(StateNotRestored, "snapshot-restored"),
+    Mutant(SnapshotAliases, "snapshot-frozen"),
+    Mutant(SnapshotOfHandles, "snapshot-saved"),
+    Mutant(RunningGenerator, "restore-continues"),
+    Mutant(NumberedByCall, "grouping-free"),
+    Mutant(Unseeded, "same-seed"),
+    Mutant(LimitsIgnored, "limits-honoured"),
+    Mutant(NeverIdle, "needs-arming"),
+    Mutant(ArraysShareDevices, "arrays-isolated"),
+    Mutant(WritesNothing, "write-approaches"),
+    Mutant(MeterBypassed, "cost-counted"),
+    Mutant(OddShapes, "read-shapes"),
+)
