@@ -80,7 +80,8 @@ def test_a_preset_from_a_file(tmp_path: Path) -> None:
     file = tmp_path / "mine.toml"
     file.write_text(
         'source = "my chip, measured"\n[device]\ndw_min = 0.01\nw_max = 1.0\nw_min = -1.0\n'
-        '[device.response]\nfamily = "measured"\nw = [-1.0, 0.0, 1.0]\ndw_up = [0.02, 0.01, 0.0]\ndw_down = [0.0, 0.01, 0.03]\n'
+        '[device.response]\nfamily = "measured"\nw = [-1.0, 0.0, 1.0]\n'
+        "dw_up = [0.02, 0.01, 0.0]\ndw_down = [0.0, 0.01, 0.03]\n"
     )
     device = load_preset(str(file)).device
     drawn = draw_devices(device, 0, "A/device", 1, 3)
