@@ -187,7 +187,8 @@ def table(best: dict[str, dict[str, Any]]) -> str:
     head = ("algorithm", "lr", "test accuracy", "wall time", "device pulses", "chip time", "energy")
     rows = [head, *(_row(label, result) for label, result in best.items())]
     widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
-    lines = ["   ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+    align = ["<", *[">"] * (len(head) - 1)]
+    lines = ["   ".join(f"{c:{a}{w}}" for c, a, w in zip(row, align, widths, strict=True)) for row in rows]
     return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
 
 

@@ -8,13 +8,13 @@ from typing import Any
 from rpudriver.errors import ConfigError
 
 _KEY = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
-_BARE_WORD = re.compile(r"[A-Za-z][A-Za-z0-9_./-]*")
+_BARE_WORD = re.compile(r"[A-Za-z_.~/][A-Za-z0-9_.~/\\:-]*")  # names and paths
 
 
 def parse_override(text: str) -> tuple[tuple[str, ...], Any]:
     """Return the path and the value of ``key.path=value``.
 
-    The value is TOML (``5``, ``1e-3``, ``true``, ``[64, 10]``, ``"text"``); a plain word needs no quotes.
+    The value is TOML (``5``, ``1e-3``, ``true``, ``[64, 10]``, ``"text"``); a plain word or path needs no quotes.
 
     Raises
     ------
@@ -24,11 +24,11 @@ def parse_override(text: str) -> tuple[tuple[str, ...], Any]:
     key, equals, value = (part.strip() for part in text.partition("="))
     if not equals or not _KEY.fullmatch(key):
         raise ConfigError(f"override {text!r} is not of the form key.path=value, for example algorithm.n_s=5")
-    if _BARE_WORD.fullmatch(value) and value not in ("true", "false", "inf", "nan"):
-        return tuple(key.split(".")), value
     try:
         parsed = tomllib.loads(f"value = {value}")
     except tomllib.TOMLDecodeError as error:
+        if _BARE_WORD.fullmatch(value):
+            return tuple(key.split(".")), value
         raise ConfigError(f"override {text!r}: {value!r} is not a TOML value ({error})") from None
     if set(parsed) != {"value"}:
         raise ConfigError(f"override {text!r} holds more than one value; give each its own --set")

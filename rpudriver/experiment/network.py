@@ -76,7 +76,7 @@ def _layer(config: Config, chip: CrossbarBackend | None, name: str, n_in: int, n
 
 def _digital_layer(name: str, n_in: int, n_out: int, bias: bool, seed: int) -> torch.nn.Linear:
     """Return a layer in floating point that starts from the weights that an analog one of this name would get."""
-    layer: torch.nn.Linear = torch.nn.utils.skip_init(torch.nn.Linear, n_in, n_out, bias=bias)
+    layer = torch.nn.Linear(n_in, n_out, bias=bias, device="meta").to_empty(device="cpu")  # draws nothing
     weight, offset = default_weights(name, n_out, n_in, seed)
     with torch.no_grad():
         layer.weight.copy_(weight)
