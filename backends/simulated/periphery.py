@@ -16,7 +16,8 @@ def convert(values: torch.Tensor, bits: int | None, bound: float | None) -> torc
     if bits is None or bound is None:
         return values
     half = 2 ** (bits - 1) - 1
-    return torch.round(values * half / bound) * (bound / half)  # ties such as 0.5 of 1 stay exact in the product
+    level: torch.Tensor = torch.round(values * half / bound)  # ties such as 0.5 of 1 stay exact in the product
+    return level * (bound / half)
 
 
 @dataclass(frozen=True)
