@@ -15,8 +15,8 @@ def convert(values: torch.Tensor, bits: int | None, bound: float | None) -> torc
     """Return the nearest of ``2^bits - 1`` levels over ``[-bound, bound]``, ties to even; 0 is a level."""
     if bits is None or bound is None:
         return values
-    half = 2 ** (bits - 1) - 1
-    level: torch.Tensor = torch.round(values * half / bound)  # ties such as 0.5 of 1 stay exact in the product
+    half: int = 2 ** (bits - 1) - 1
+    level = torch.round(values * half / bound)  # ties such as 0.5 of 1 stay exact in the product
     return level * (bound / half)
 
 
