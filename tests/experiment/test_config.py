@@ -2,7 +2,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rpudriver.algorithms.registry import ALGORITHMS
@@ -41,6 +41,7 @@ tables = st.fixed_dictionaries(
 )
 
 
+@settings(deadline=None)
 @given(tables)
 def test_resolved_config_reads_back_as_the_same_model(table):
     config = parse(Config, table, "test")
@@ -49,6 +50,7 @@ def test_resolved_config_reads_back_as_the_same_model(table):
     assert again.to_toml() == config.to_toml()
 
 
+@settings(deadline=None)
 @given(st.text(min_size=1, max_size=12), st.sampled_from(["", "data", "network", "scaling", "training"]))
 def test_unknown_keys_are_refused_wherever_they_stand(key, section):
     known = Config.model_fields if not section else Config.model_fields[section].annotation.model_fields

@@ -107,7 +107,7 @@ def test_images_and_labels_must_belong_together(tmp_path):
     with pytest.raises(DataError, match=r"holds 7 images, .*train-labels-idx1-ubyte 6 labels"):
         load_data(MNIST, tmp_path)
     (tmp_path / "train-labels-idx1-ubyte").write_bytes(idx_bytes(np.full(7, 10, np.uint8)))
-    with pytest.raises(DataError, match="holds the label 10, expected 0 .. 9"):
+    with pytest.raises(DataError, match=r"holds the label 10, expected 0 \.\. 9"):
         load_data(MNIST, tmp_path)
 
 

@@ -135,7 +135,7 @@ def test_a_folder_with_another_run_is_refused_and_left_alone(tmp_path):
     before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
     with pytest.raises(OutputError, match="holds another run; go on with --resume or choose another folder"):
         train(small(), tmp_path / "run")
-    with pytest.raises(OutputError, match="belongs to another config .*lr = "):
+    with pytest.raises(OutputError, match=r"belongs to another config .*lr = "):
         train(small("digits-sgd", "training.lr=0.3"), tmp_path / "run", resume=True)
     with pytest.raises(OutputError, match="holds no run to resume"):
         train(small(), tmp_path / "nothing", resume=True)
