@@ -1,5 +1,6 @@
 """Write-and-verify from pulses and reads: works on every chip that can do both."""
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,7 +27,8 @@ def read_weights(backend: "CrossbarBackend", array: Array, vectors: int | None =
 
     The inputs are the columns of a Hadamard matrix, orthogonal, so that every read tells of every weight: after v
     vectors the noise of one output has fallen by sqrt(v), where one-hot inputs need n_in times as many. Each pass of
-    the matrix flips the columns by other signs, so that the rounding of the converter averages out like noise.
+    the matrix flips the columns by other signs, so that the rounding of the converter averages out like noise; only
+    on a chip without read noise and with few columns does some of it stay.
 
     Parameters
     ----------
@@ -72,19 +74,28 @@ def _signs(lines: int, passes: int) -> torch.Tensor:
 
 def _unsaturated(backend: "CrossbarBackend", array: Array, x: torch.Tensor) -> torch.Tensor:
     """Return ``W x`` for inputs of +-1, on the CPU; outputs that saturate are read again with smaller inputs."""
-    limits = backend.status().limits
-    size = min(backend.capabilities.input_bound, (limits and limits.max_input) or backend.capabilities.input_bound)
+    limits, bound = backend.status().limits, backend.capabilities.input_bound
+    size = _level(backend, min(bound, (limits and limits.max_input) or bound))
     result = backend.run([Read(((array, 1.0),), x * size)])[0]
     out, wrong = result.values.cpu() / size, result.saturated.cpu()
     for _ in range(HALVINGS):
         again = wrong.any(1).nonzero()[:, 0]
         if not len(again):
             break
-        size /= 2
+        size = _level(backend, size / 2)
         result = backend.run([Read(((array, 1.0),), x[again] * size)])[0]
         out[again] = torch.where(wrong[again], result.values.cpu() / size, out[again])
         wrong[again] &= result.saturated.cpu()
     return out
+
+
+def _level(backend: "CrossbarBackend", size: float) -> float:
+    """Return the nearest level of the input converter that is not above `size`, so that inputs are not rounded."""
+    bits, bound = backend.capabilities.input_bits, backend.capabilities.input_bound
+    if bits is None:
+        return size
+    levels = 2 ** (bits - 1) - 1
+    return bound * max(1, math.floor(size / bound * levels * (1 + 1e-9))) / levels
 
 
 def write_and_verify(backend: "CrossbarBackend", array: Array, target: torch.Tensor, port: Port) -> torch.Tensor:
