@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from sklearn.datasets import load_digits
 
 from rpudriver.errors import DataError
 from rpudriver.experiment.config import DataSection
@@ -82,6 +81,8 @@ def _data_folder(name: str, folder: Path | None) -> Path:
 
 
 def _digits(section: DataSection) -> Data:
+    from sklearn.datasets import load_digits  # here, since it takes longer to import than all the rest
+
     bunch = load_digits()
     order = permutation(section.split_seed, "split", 0, len(bunch.target))
     x = torch.from_numpy(bunch.data).to(torch.float32)[order] / 16  # pixels count 0 .. 16
