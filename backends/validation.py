@@ -12,6 +12,8 @@ from rpudriver.config.model import did_you_mean
 from rpudriver.errors import LimitError, StepError, UnsupportedError
 from rpudriver.types import Array, Cell, Port, Pulse, PulseTrains, Read, Step, Wait
 
+FLOAT32_SLACK = 1 + 2.0**-23  # a bound like 0.3 is a little larger as a float32 than as a float
+
 
 @final
 @dataclass(frozen=True)
@@ -141,12 +143,12 @@ class Validator:
             )
         bound, armed = self._capabilities.input_bound, self._limits.max_input
         worst = float(step.x.abs().max()) if step.x.numel() else 0.0
-        if not worst <= bound:  # also refuses NaN
+        if not worst <= bound * FLOAT32_SLACK:  # also refuses NaN
             raise StepError(
                 f"{where}: inputs must be finite and within [-{bound:g}, {bound:g}]; the largest is {worst:g}. "
                 "Scale x down, or let noise management do it"
             )
-        if armed is not None and worst > armed:
+        if armed is not None and worst > armed * FLOAT32_SLACK:
             raise LimitError(f"{where}: an input of {worst:g}, {armed:g} is armed; scale x down or arm a larger limit")
 
 

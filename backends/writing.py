@@ -94,7 +94,7 @@ def _level(backend: "CrossbarBackend", size: float) -> float:
     bits, bound = backend.capabilities.input_bits, backend.capabilities.input_bound
     if bits is None:
         return size
-    levels = 2 ** (bits - 1) - 1
+    levels = int(2 ** (bits - 1) - 1)
     return bound * max(1, math.floor(size / bound * levels * (1 + 1e-9))) / levels
 
 

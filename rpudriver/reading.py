@@ -23,9 +23,9 @@ def managed_read(
 ) -> torch.Tensor:
     """Return ``sum_k weight_k W_k x`` for inputs of any size.
 
-    Noise management divides each x by its largest absolute value and multiplies the result back; a zero vector is
-    not sent, its result is zero. Bound management repeats the read of a vector with x halved, up to `max_halvings`
-    times, while any of its outputs saturates.
+    Noise management divides each x by its largest absolute value, so that it fills the input range that the chip has
+    and that is armed, and multiplies the result back; a zero vector is not sent, its result is zero. Bound management
+    repeats the read of a vector with x halved, up to `max_halvings` times, while any of its outputs saturates.
 
     Parameters
     ----------
@@ -54,7 +54,10 @@ def managed_reads(
 
     Bound management then repeats the vectors that saturated, again in one call a halving.
     """
-    open_jobs = [_Job(terms, x, transposed, noise_management, backend.capabilities.input_bound) for terms, x in jobs]
+    limits, bound = backend.status().limits, backend.capabilities.input_bound
+    if limits is not None and limits.max_input is not None:
+        bound = min(bound, limits.max_input)
+    open_jobs = [_Job(terms, x, transposed, noise_management, bound) for terms, x in jobs]
     todo = [job for job in open_jobs if job.vectors]
     for _ in range(max_halvings + 1):
         if not todo:

@@ -1,0 +1,76 @@
+"""Noise and bound management around reads."""
+
+import pytest
+import torch
+
+from rpudriver.backends.base import CrossbarBackend
+from rpudriver.backends.oracle import oracle
+from rpudriver.backends.registry import make
+from rpudriver.backends.validation import Limits
+from rpudriver.errors import StepError
+from rpudriver.reading import managed_read, managed_reads
+from rpudriver.types import Array, Port
+
+
+def chip_with(weights: torch.Tensor, **chip: float) -> tuple[CrossbarBackend, Array]:
+    backend = make("simulated", preset="idealised", chip={"input_bits": 0, "output_bits": 0, **chip})
+    backend.arm()
+    array = backend.allocate("W", *weights.shape)
+    oracle(backend).set_true_state(array, Port.DEVICE, weights)
+    return backend, array
+
+
+def weights(n_out: int, n_in: int) -> torch.Tensor:
+    return torch.rand(n_out, n_in, generator=torch.Generator().manual_seed(0)) - 0.5
+
+
+@pytest.mark.parametrize("size", [1e-30, 1e-3, 1.0, 700.0])
+@pytest.mark.parametrize("input_bound", [1.0, 0.3])
+def test_inputs_of_any_size_are_read(size: float, input_bound: float) -> None:
+    w = weights(5, 4)
+    backend, array = chip_with(w, input_bound=input_bound)
+    x = size * torch.randn(6, 4, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(managed_read(backend, ((array, 1.0),), x), x @ w.t(), rtol=1e-4, atol=1e-6 * size)
+    d = size * torch.randn(6, 5, generator=torch.Generator().manual_seed(2))
+    back = managed_read(backend, ((array, 2.0),), d, transposed=True)
+    torch.testing.assert_close(back, 2 * d @ w, rtol=1e-4, atol=1e-6 * size)
+
+
+def test_only_vectors_that_saturate_are_repeated_and_zero_ones_are_not_sent() -> None:
+    backend, array = chip_with(torch.full((2, 4), 0.5), output_bound=0.6)
+    x = torch.tensor([[1.0, 0, 0, 0], [0, 0, 0, 0], [1, 1, 1, 1], [1, 1, 0, 0]])
+    y = managed_read(backend, ((array, 1.0),), x)
+    torch.testing.assert_close(y, (x.sum(1, keepdim=True) * 0.5).expand(4, 2))
+    # 0.5 passes at once; 1.0 at half the input; 2.0 at a quarter
+    assert backend.status().cost["reads"] == 1 + 0 + 3 + 2
+
+
+def test_halvings_are_bounded_and_the_last_clipped_value_is_kept() -> None:
+    backend, array = chip_with(torch.full((1, 4), 0.5), output_bound=0.6)
+    y = managed_read(backend, ((array, 1.0),), torch.ones(1, 4), max_halvings=1)
+    assert y.item() == pytest.approx(1.2)
+    assert backend.status().cost["reads"] == 2
+
+
+def test_several_jobs_share_the_calls_of_the_chip() -> None:
+    w = weights(5, 4)
+    backend, array = chip_with(w, output_bound=0.4)
+    jobs = [(((array, 1.0),), torch.randn(b, 4, generator=torch.Generator().manual_seed(b))) for b in (3, 0, 2)]
+    for (_, x), y in zip(jobs, managed_reads(backend, jobs), strict=True):
+        torch.testing.assert_close(y, x @ w.t(), rtol=1e-4, atol=1e-5)
+
+
+def test_armed_limits_on_the_input_are_kept() -> None:
+    w = weights(5, 4)
+    backend, array = chip_with(w)
+    backend.arm(Limits(max_input=0.1))
+    x = torch.randn(3, 4, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(managed_read(backend, ((array, 1.0),), x), x @ w.t(), rtol=1e-4, atol=1e-5)
+
+
+def test_without_noise_management_the_chip_refuses_large_inputs_and_nan_always() -> None:
+    backend, array = chip_with(weights(2, 2))
+    with pytest.raises(StepError, match="Scale x down"):
+        managed_read(backend, ((array, 1.0),), torch.full((1, 2), 1.5), noise_management=False)
+    with pytest.raises(StepError, match="finite"):
+        managed_read(backend, ((array, 1.0),), torch.tensor([[torch.nan, 1.0]]))
