@@ -130,8 +130,7 @@ def _wide(bench: Bench) -> Array:
     """Return an array with enough columns to reach the output bound."""
     bound = bench.capabilities.output_bound or 0.0
     columns = math.ceil(3 * bound / (bench.capabilities.device.w_max * bench.capabilities.input_bound))
-    rows = bench.square().n_out
-    return bench.array("wide", min(4, rows), max(2, min(bench.capabilities.columns // 2, columns)))
+    return bench.array("wide", min(4, bench.capabilities.rows), max(1, min(bench.capabilities.columns, columns)))
 
 
 def reads_do_not_disturb(bench: Bench) -> None:

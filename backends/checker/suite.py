@@ -58,7 +58,7 @@ def check_backend(
     Raises
     ------
     ConfigError
-        If `only` names an unknown check.
+        If `only` names an unknown check. Whatever `open_backend` raises at its first call is passed on.
 
     Notes
     -----
@@ -69,6 +69,7 @@ def check_backend(
     for name in only or ():
         if name not in check_names():
             raise ConfigError(f"no check {name!r}" + did_you_mean(name, check_names()))
+    open_backend().close()  # options that it refuses are one error, not one for each check
     results = []
     for check in CHECKS:
         if only is None or check.name in only:

@@ -6,7 +6,7 @@ They stand on the simulated chip and override hooks, as somebody's backend would
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -23,8 +23,8 @@ OPTIONS = SimulatorOptions(preset="asymmetric-100")
 class Sound(SimulatedBackend):
     """The chip that the mutants are made from; `device` and `read` change the truth, not what is declared."""
 
-    device: dict[str, Any] = {}
-    read: dict[str, Any] = {}
+    device: ClassVar[dict[str, Any]] = {}
+    read: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, seed: int = 0) -> None:
         _, declared = OPTIONS.load()
@@ -106,7 +106,7 @@ class ReadDisturbs(Sound):
 
 
 class NoiseUnderdeclared(Sound):
-    read = {"output_noise": 0.1}
+    read: ClassVar[dict[str, Any]] = {"output_noise": 0.1}
 
 
 class SameReadNoise(Sound):
@@ -233,19 +233,19 @@ class LastStepRepeated(Sound):
 
 
 class DoubleStep(Sound):
-    device = {"dw_min": {"mean": 0.024}}
+    device: ClassVar[dict[str, Any]] = {"dw_min": {"mean": 0.024}}
 
 
 class C2cDoubled(Sound):
-    device = {"c2c": 0.6}
+    device: ClassVar[dict[str, Any]] = {"c2c": 0.6}
 
 
 class C2cMissing(Sound):
-    device = {"c2c": 0.0}
+    device: ClassVar[dict[str, Any]] = {"c2c": 0.0}
 
 
 class WideBounds(Sound):
-    device = {"w_max": {"mean": 1.5}, "w_min": {"mean": -1.5}}
+    device: ClassVar[dict[str, Any]] = {"w_max": {"mean": 1.5}, "w_min": {"mean": -1.5}}
 
 
 class SamplesShareNoise(Sound):
@@ -264,7 +264,9 @@ class SamplesShareNoise(Sound):
 class RepeatsShareNoise(SamplesShareNoise):
     def parts(self, numbered: Numbered) -> list[Numbered]:
         step = numbered.step
-        return [replace(numbered, step=replace(step, repeat=1))] * step.repeat if isinstance(step, Pulse) else [numbered]
+        return (
+            [replace(numbered, step=replace(step, repeat=1))] * step.repeat if isinstance(step, Pulse) else [numbered]
+        )
 
 
 # ---- state, limits, reproducibility ------------------------------------------------------------------------------

@@ -2,13 +2,13 @@
 
 import pytest
 import torch
-from tests.backends.mutants import MUTANTS, Mutant, Sound
 
 from rpudriver.backends.base import CrossbarBackend
 from rpudriver.backends.checker import check_backend, check_names
 from rpudriver.backends.registry import make
 from rpudriver.errors import ConfigError, UnsupportedError
 from rpudriver.types import Array
+from tests.backends.mutants import MUTANTS, Mutant, Sound
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=str)
@@ -16,7 +16,8 @@ def test_mutant_is_caught_by_the_check_that_names_it(mutant: Mutant) -> None:
     report = check_backend(mutant.backend, only=[mutant.caught_by])  # type: ignore[arg-type]
     assert report.names("failed") == [mutant.caught_by]
     (result,) = report.results
-    assert result.detail and result.likely_mistake
+    assert result.detail
+    assert result.likely_mistake
     assert not report.passed
 
 
@@ -33,7 +34,12 @@ def test_reference_passes_every_check() -> None:
 RESPONSES = {
     "power": {"family": "power", "tau": {"mean": 0.6, "d2d": 0.1}, "gamma": 1.2},
     "exponential": {"family": "exponential", "tau": {"mean": 0.6, "d2d": 0.1}, "gamma": 0.8},
-    "measured": {"family": "measured", "w": [-0.6, 0, 0.6], "dw_up": [0.015, 0.012, 0.0], "dw_down": [0.0, 0.012, 0.015]},
+    "measured": {
+        "family": "measured",
+        "w": [-0.6, 0, 0.6],
+        "dw_up": [0.015, 0.012, 0.0],
+        "dw_down": [0.0, 0.012, 0.015],
+    },
     "constant": {"family": "constant"},
 }
 
@@ -50,7 +56,7 @@ def test_simulated_passes_with_every_response(family: str) -> None:
     ("preset", "skipped"),
     [
         ("idealised", {"output-noise-fresh", "sum-noise", "c2c-of-slots", "c2c-of-samples", "c2c-of-repeats"}),
-        ("reram-array", {"c2c-of-slots", "c2c-of-samples", "c2c-of-repeats"}),
+        ("reram-array", {"kinds-declared", "c2c-of-slots", "c2c-of-samples", "c2c-of-repeats"}),
     ],
 )
 def test_what_a_preset_hides_is_skipped_with_the_reason(preset: str, skipped: set[str]) -> None:
@@ -79,7 +85,14 @@ class NoSnapshots(Sound):
 
 
 def test_chip_without_snapshots_skips_them() -> None:
-    names = ["snapshot-restored", "snapshot-frozen", "snapshot-saved", "restore-continues", "same-seed", "grouping-free"]
+    names = [
+        "snapshot-restored",
+        "snapshot-frozen",
+        "snapshot-saved",
+        "restore-continues",
+        "same-seed",
+        "grouping-free",
+    ]
     report = check_backend(NoSnapshots, only=names)
     assert report.names("skipped") == names
     assert not report.passed  # nothing was shown
