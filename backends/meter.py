@@ -1,6 +1,6 @@
 """The cost meter: what a sequence of steps costs, by the chip's profile."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from rpudriver.backends.capabilities import Capabilities
 from rpudriver.backends.counting import count_pulses
@@ -29,7 +29,7 @@ class CostMeter:
 
     def as_dict(self) -> dict[str, int | float]:
         """Return the totals under their documented names."""
-        return asdict(self)
+        return dict(vars(self))
 
     def add_pulse(self, step: Pulse, capabilities: Capabilities) -> None:
         """Count a `Pulse`."""

@@ -80,9 +80,10 @@ class _Job:
         self._lines = array.n_in if transposed else array.n_out
         self._out: torch.Tensor | None = None
         self._index: torch.Tensor | None = None  # the vectors to be read; None: all
-        self._divisor = torch.ones_like(x[:, :1])
         self.vectors = len(x)
-        if noise_management and self.vectors:
+        if not (noise_management and self.vectors):
+            self._divisor = torch.ones_like(x[:, :1])
+        else:
             self._divisor = x.abs().amax(1, keepdim=True) / input_bound
             if not bool(self._divisor.all()):  # a zero vector is not sent; NaN is, the chip's validation names it
                 self._keep(self._divisor[:, 0] != 0)
