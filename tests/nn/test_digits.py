@@ -25,5 +25,5 @@ def test_a_chip_of_small_arrays_trains_the_digits_network() -> None:
         optimizer.step()
     with torch.no_grad():
         accuracy = (model(x[1437:]).argmax(1) == y[1437:]).float().mean()
-    # the same epoch in floating point reaches 0.82 (the last 360 images are the hardest); chance is 0.1
+    # the same epoch in floating point reaches 0.81, this chip 0.79 (the last 360 images are the hardest); chance is 0.1
     assert accuracy > 0.7
