@@ -91,16 +91,22 @@ def _draw_side(
     probability: torch.Tensor, bl: torch.Tensor, words: int, source: TrainSource, side: str, first: int
 ) -> torch.Tensor:
     """Return uint32 words ``[B, n, W]``; word w of line j uses the pulses ``32 w .. 32 w + 31`` of cell j."""
-    samples, lines = probability.shape
-    device = probability.device
     threshold = torch.floor(probability.clamp(0.0, 1.0) * 2.0**32 + 0.5).long()
     stream = f"{source.stream}/{side}"
-    if device.type == "cpu":
+    if threshold.device.type == "cpu":
         limits = threshold.numpy().view(np.uint64)
         return torch.from_numpy(native.train_words(source.seed, stream, first, limits, bl.numpy()))
-    k0, k1 = keyed.key(source.seed, stream, first, samples, device)
-    cells = torch.arange(lines, dtype=torch.int32, device=device)[:, None, None]
-    pulses = torch.arange(32 * words, dtype=torch.int32, device=device).view(words, 32)
+    return _torch_words(threshold, bl, words, TrainSource(source.seed, stream), first)
+
+
+def _torch_words(
+    threshold: torch.Tensor, bl: torch.Tensor, words: int, source: TrainSource, first: int
+) -> torch.Tensor:
+    """Return what `native.train_words` returns, on any torch device."""
+    samples, lines = threshold.shape
+    k0, k1 = keyed.key(source.seed, source.stream, first, samples, threshold.device)
+    cells = torch.arange(lines, dtype=torch.int32, device=threshold.device)[:, None, None]
+    pulses = torch.arange(32 * words, dtype=torch.int32, device=threshold.device).view(words, 32)
     drawn = keyed.draw((k0.view(-1, 1, 1, 1), k1.view(-1, 1, 1, 1)), cells, pulses)
     packed = keyed.bernoulli_words(drawn, threshold[:, :, None].expand(samples, lines, words))
     return (packed & _slot_mask(bl, words)).view(torch.uint32)

@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rpudriver import trains as trains_module
 from rpudriver.errors import StepError
 from rpudriver.keyed import arrays
 from rpudriver.trains import TrainSource, counted_pulses, draw_trains, single_pulses
@@ -150,6 +151,28 @@ def test_probabilities_are_clipped_at_one() -> None:
         torch.tensor([[1.0, -1.0]]), torch.tensor([[3.0]]), lr=100.0, dw_min=0.001, max_bl=70, source=SOURCE, first=0
     )
     assert net_pulses(trains).tolist() == [[[70, -70]]]
+
+
+def test_the_torch_path_draws_the_same_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The CPU takes the compiled path; other devices take this one."""
+    generator = torch.Generator().manual_seed(1)
+    x, d = torch.rand(40, 13, generator=generator) - 0.5, torch.randn(40, 7, generator=generator)
+    d[3] = 0.0
+
+    def draw() -> PulseTrains:
+        return draw_trains(x, d, lr=1.0, dw_min=0.02, max_bl=100, source=SOURCE, first=2**33 - 5)
+
+    compiled = draw()
+
+    def in_torch(seed: int, stream: str, first: int, threshold: np.ndarray, bl: np.ndarray) -> np.ndarray:
+        limits, lengths = torch.from_numpy(threshold.view(np.int64)), torch.from_numpy(bl)
+        words = compiled.x_words.shape[2]
+        return trains_module._torch_words(limits, lengths, words, TrainSource(seed, stream), first).numpy()
+
+    monkeypatch.setattr(trains_module.native, "train_words", in_torch)
+    assert compiled.x_words.shape[2] > 1
+    assert draw().x_words.equal(compiled.x_words)
+    assert draw().d_words.equal(compiled.d_words)
 
 
 @given(
