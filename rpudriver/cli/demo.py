@@ -7,7 +7,9 @@ import queue
 import signal
 import sys
 import time
+from collections.abc import Iterator
 from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
 from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
@@ -101,21 +103,30 @@ def _train_all(jobs: list[Job], out: Path, args: argparse.Namespace, workers: in
     """
     context = multiprocessing.get_context("spawn")
     reports, stop = context.Queue(), context.Event()
-    with (
-        SignalWatch() as watch,
-        progress_bar(args.quiet, total=1, desc="demo") as bar,
-        ProcessPoolExecutor(workers, context, _start_worker, (reports, stop)) as pool,
-    ):
+    with ProcessPoolExecutor(workers, context, _start_worker, (reports, stop)) as pool:
         # The last lines of the plan take longest: begun first, they do not hold up the end.
-        futures = {number: pool.submit(_work, jobs[number], out, args.resume) for number in reversed(range(len(jobs)))}
-        try:
-            _follow(list(futures.values()), jobs, reports, bar, watch)
-        finally:
-            stop.set()  # a worker that still trains saves its checkpoint and ends
-            pool.shutdown(cancel_futures=True)
+        order = reversed(range(len(jobs)))
+        with _signals_ignored():  # the workers inherit it, so that Ctrl-C does not break their start either
+            futures = {number: pool.submit(_work, jobs[number], out, args.resume) for number in order}
+        with SignalWatch() as watch, progress_bar(args.quiet, total=1, desc="demo") as bar:
+            try:
+                _follow(list(futures.values()), jobs, reports, bar, watch)
+            finally:
+                stop.set()  # a worker that still trains saves its checkpoint and ends
+                pool.shutdown(cancel_futures=True)
     if watch.number is not None:
         raise Interrupted(watch.number, str(out))
     return [futures[number].result() for number in range(len(jobs))]
+
+
+@contextmanager
+def _signals_ignored() -> Iterator[None]:
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _follow(futures: list["Future[Any]"], jobs: list[Job], reports: Any, bar: Any, watch: SignalWatch) -> None:
@@ -161,6 +172,8 @@ def _start_worker(reports: Any, stop: Event) -> None:
 
 def _work(job: Job, out: Path, resume: bool) -> dict[str, Any]:
     last = 0.0
+    if _Worker.stop.is_set():  # begun after Ctrl-C: the pool hands out one job ahead of time
+        raise Interrupted(signal.SIGTERM, "nothing")
 
     def report(progress: Progress) -> None:
         nonlocal last

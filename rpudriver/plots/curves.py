@@ -48,7 +48,7 @@ def plot_comparison(results: Mapping[str, Mapping[str, Any]], path: Path, title:
         curves.plot(epochs, accuracy, color=colour, label=label, linewidth=1.6)
     curves.set(xlabel="epoch", ylabel="test accuracy (%)", ylim=(0, 101))
     curves.xaxis.set_major_locator(MaxNLocator(integer=True))
-    curves.legend(frameon=False, loc="lower right")
+    curves.legend(edgecolor="none", framealpha=0.8, loc="best")
     drawn = bars.barh(list(results), last, color=_colours(len(results)), height=0.62)
     bars.bar_label(drawn, [f"{value:.1f} %" for value in last], padding=4)
     bars.invert_yaxis()
