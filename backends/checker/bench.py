@@ -101,6 +101,11 @@ class Bench:
         return push
 
     @property
+    def long_push(self) -> int:
+        """Pulses after which slow devices have arrived as well; where states are few, devices differ most."""
+        return max(self.push, 64)
+
+    @property
     def adc_step(self) -> float:
         """Step of the output converter, 0 without one."""
         return converter_step(self.capabilities.output_bits, self.capabilities.output_bound)
@@ -154,7 +159,7 @@ class Bench:
 
     def to_bottom(self, array: Array, port: Port = Port.DEVICE) -> None:
         """Drive every device near the lower end of its range, wherever it was."""
-        self.counted(array, torch.full(array.shape, -self.push), port)
+        self.counted(array, torch.full(array.shape, -self.long_push), port)
 
     def counted(self, array: Array, counts: torch.Tensor, port: Port = Port.DEVICE) -> None:
         """Give every device its own number of pulses (signed), int64 ``[n_out, n_in]``."""

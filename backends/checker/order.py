@@ -23,7 +23,7 @@ def sample_order(bench: Bench) -> None:
 
 def _signed(bench: Bench, array: Array, negative: tuple[bool, bool]) -> PulseTrains:
     """Return two pushes in one batch, with the signs of d given."""
-    ups = bench.pushes(array, bench.push)[0].trains
+    ups = bench.pushes(array, bench.long_push)[0].trains
     signs = torch.tensor(negative).repeat_interleave(len(ups))[:, None]
     return PulseTrains(
         torch.cat([ups.x_words.view(torch.int32)] * 2).view(torch.uint32),
