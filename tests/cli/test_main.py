@@ -113,11 +113,14 @@ def interrupt_when(process, path, number):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no POSIX signals")
-@pytest.mark.parametrize(("recipe", "name"), [("digits-ttv2", "SIGINT"), ("digits-digital", "SIGTERM")])
-def test_a_signal_saves_a_checkpoint_and_the_resumed_run_is_the_same(tmp_path, recipe, name):
-    number, epochs = getattr(signal, name), 3 if recipe == "digits-ttv2" else 12
+@pytest.mark.parametrize(
+    ("recipe", "name", "epochs", "test_fraction"),
+    [("digits-ttv2", "SIGINT", 8, 0.9), ("digits-digital", "SIGTERM", 40, 0.5)],  # about two seconds either
+)
+def test_a_signal_saves_a_checkpoint_and_the_resumed_run_is_the_same(tmp_path, recipe, name, epochs, test_fraction):
+    number = getattr(signal, name)
     settings = ["--quiet", "--set", f"training.epochs={epochs}", "--set", "network.layers=[64, 6, 10]"]
-    settings += ["--set", "training.batch=16"]
+    settings += ["--set", "training.batch=8", "--set", f"data.test_fraction={test_fraction}"]
     parts, whole = tmp_path / "parts", tmp_path / "whole"
     process = start(["train", recipe, "--out", str(parts), *settings])
     _, said = interrupt_when(process, parts / "metrics.jsonl", number)
