@@ -8,7 +8,8 @@ from rpudriver.backends.checker import check_backend, check_names
 from rpudriver.backends.registry import make
 from rpudriver.errors import ConfigError, UnsupportedError
 from rpudriver.types import Array
-from tests.backends.mutants import MUTANTS, Mutant, Sound
+from tests.backends.mutants import MUTANTS, Mutant
+from tests.backends.sound import Sound
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=str)
