@@ -4,11 +4,13 @@ from dataclasses import dataclass
 from typing import final
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from rpudriver.errors import StepError
 from rpudriver.keyed import native
 from rpudriver.keyed import tensors as keyed
+from rpudriver.keyed.native import word_count
 from rpudriver.types import PulseTrains
 
 
@@ -53,63 +55,63 @@ def draw_trains(
     """
     if not (lr >= 0 and dw_min > 0 and max_bl >= 1):
         raise StepError(f"need lr >= 0, dw_min > 0, max_bl >= 1; got {lr}, {dw_min}, {max_bl}")
-    x_size, d_size = x.detach().abs().double(), d.detach().abs().double()
-    x_max, d_max = _largest(x_size, "x"), _largest(d_size, "d")
+    x, d = x.detach(), d.detach()
+    x_max, d_max = _largest(x, "x"), _largest(d, "d")
     active = (x_max > 0) & (d_max > 0) & (lr > 0)
-    if bl_management:
-        bl = torch.ceil(lr * x_max * d_max / dw_min).clamp(1, max_bl)
-    else:
-        bl = torch.full_like(x_max, float(max_bl))
-    amplitude = torch.where(active, torch.sqrt(lr / (bl * dw_min)), 0.0)
-    ratio = torch.where(active, torch.sqrt(d_max / x_max), 1.0) if update_management else torch.ones_like(x_max)
-    bl = torch.where(active, bl, 0.0).long()
-    words = max(1, -(-int(bl.max()) // 32)) if len(bl) else 1
+    x_safe, d_safe = np.where(active, x_max, 1.0), np.where(active, d_max, 1.0)
+    bl = np.clip(np.ceil(lr * x_safe * d_safe / dw_min), 1, max_bl) if bl_management else np.full(len(x), float(max_bl))
+    amplitude = np.where(active, np.sqrt(lr / (bl * dw_min)), 0.0)
+    ratio = np.sqrt(d_safe / x_safe) if update_management else 1.0
+    bl = np.where(active, bl, 0).astype(np.int64)
     return PulseTrains(
-        _draw_side(x_size * (amplitude * ratio)[:, None], bl, words, source, "x", first),
-        _draw_side(d_size * (amplitude / ratio)[:, None], bl, words, source, "d", first),
+        _draw_side(x, amplitude * ratio, bl, TrainSource(source.seed, f"{source.stream}/x"), first),
+        _draw_side(d, amplitude / ratio, bl, TrainSource(source.seed, f"{source.stream}/d"), first),
         x < 0,
         d < 0,
-        bl.cpu(),
+        torch.from_numpy(bl),
     )
 
 
-def _largest(size: torch.Tensor, name: str) -> torch.Tensor:
-    largest = size.amax(1)
-    if not bool(torch.isfinite(largest).all()):
-        sample = int((~torch.isfinite(largest)).nonzero()[0])
+def _largest(values: torch.Tensor, name: str) -> npt.NDArray[np.float64]:
+    largest = values.abs().amax(1).cpu().numpy().astype(np.float64)
+    if not np.isfinite(largest).all():
+        sample = int((~np.isfinite(largest)).argmax())
         raise StepError(f"{name} of sample {sample} holds NaN or infinity; lower the learning rate or check the data")
     return largest
+
+
+def _draw_side(
+    values: torch.Tensor, amplitude: npt.NDArray[np.float64], bl: npt.NDArray[np.int64], source: TrainSource, first: int
+) -> torch.Tensor:
+    """Return uint32 words ``[B, n, W]``: line j fires with probability ``min(1, amplitude_b |value_j|)``.
+
+    Word w of line j uses the pulses ``32 w .. 32 w + 31`` of cell j.
+    """
+    if values.device.type == "cpu":
+        numbers = values.contiguous().numpy()
+        return torch.from_numpy(native.train_words(source.seed, source.stream, first, numbers, amplitude, bl))
+    return _torch_words(values, torch.from_numpy(amplitude), torch.from_numpy(bl), source, first)
+
+
+def _torch_words(
+    values: torch.Tensor, amplitude: torch.Tensor, bl: torch.Tensor, source: TrainSource, first: int
+) -> torch.Tensor:
+    """Return what `native.train_words` returns, on any torch device."""
+    (samples, lines), device, words = values.shape, values.device, word_count(bl.numpy())
+    probability = (values.double().abs() * amplitude.to(device)[:, None]).clamp(0.0, 1.0)
+    threshold = torch.floor(probability * 2.0**32 + 0.5).long()
+    k0, k1 = keyed.key(source.seed, source.stream, first, samples, device)
+    cells = torch.arange(lines, dtype=torch.int32, device=device)[:, None, None]
+    pulses = torch.arange(32 * words, dtype=torch.int32, device=device).view(words, 32)
+    drawn = keyed.draw((k0.view(-1, 1, 1, 1), k1.view(-1, 1, 1, 1)), cells, pulses)
+    packed = keyed.bernoulli_words(drawn, threshold[:, :, None].expand(samples, lines, words))
+    return (packed & _slot_mask(bl.to(device), words)).view(torch.uint32)
 
 
 def _slot_mask(bl: torch.Tensor, words: int) -> torch.Tensor:
     """Return int32 words ``[B, 1, W]`` with the first BL slots set."""
     room = (bl[:, None] - 32 * torch.arange(words, device=bl.device)).clamp(0, 32)
     return ((torch.ones_like(room) << room) - 1).to(torch.int32)[:, None, :]
-
-
-def _draw_side(
-    probability: torch.Tensor, bl: torch.Tensor, words: int, source: TrainSource, side: str, first: int
-) -> torch.Tensor:
-    """Return uint32 words ``[B, n, W]``; word w of line j uses the pulses ``32 w .. 32 w + 31`` of cell j."""
-    threshold = torch.floor(probability.clamp(0.0, 1.0) * 2.0**32 + 0.5).long()
-    stream = f"{source.stream}/{side}"
-    if threshold.device.type == "cpu":
-        limits = threshold.numpy().view(np.uint64)
-        return torch.from_numpy(native.train_words(source.seed, stream, first, limits, bl.numpy()))
-    return _torch_words(threshold, bl, words, TrainSource(source.seed, stream), first)
-
-
-def _torch_words(
-    threshold: torch.Tensor, bl: torch.Tensor, words: int, source: TrainSource, first: int
-) -> torch.Tensor:
-    """Return what `native.train_words` returns, on any torch device."""
-    samples, lines = threshold.shape
-    k0, k1 = keyed.key(source.seed, source.stream, first, samples, threshold.device)
-    cells = torch.arange(lines, dtype=torch.int32, device=threshold.device)[:, None, None]
-    pulses = torch.arange(32 * words, dtype=torch.int32, device=threshold.device).view(words, 32)
-    drawn = keyed.draw((k0.view(-1, 1, 1, 1), k1.view(-1, 1, 1, 1)), cells, pulses)
-    packed = keyed.bernoulli_words(drawn, threshold[:, :, None].expand(samples, lines, words))
-    return (packed & _slot_mask(bl, words)).view(torch.uint32)
 
 
 def single_pulses(columns: torch.Tensor, signs: torch.Tensor, n_in: int) -> PulseTrains:

@@ -164,10 +164,11 @@ def test_the_torch_path_draws_the_same_words(monkeypatch: pytest.MonkeyPatch) ->
 
     compiled = draw()
 
-    def in_torch(seed: int, stream: str, first: int, threshold: np.ndarray, bl: np.ndarray) -> np.ndarray:
-        limits, lengths = torch.from_numpy(threshold.view(np.int64)), torch.from_numpy(bl)
-        words = compiled.x_words.shape[2]
-        return trains_module._torch_words(limits, lengths, words, TrainSource(seed, stream), first).numpy()
+    def in_torch(
+        seed: int, stream: str, first: int, values: np.ndarray, amplitude: np.ndarray, bl: np.ndarray
+    ) -> np.ndarray:
+        tensors = (torch.from_numpy(array) for array in (values, amplitude, bl))
+        return trains_module._torch_words(*tensors, TrainSource(seed, stream), first).numpy()
 
     monkeypatch.setattr(trains_module.native, "train_words", in_torch)
     assert compiled.x_words.shape[2] > 1

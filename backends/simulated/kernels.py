@@ -105,6 +105,22 @@ def sample_keys(seed, streams, first, count):  # type: ignore[no-untyped-def]
     return keys
 
 
+@nb.njit(cache=True, nogil=True, error_model="numpy")
+def active_lines(words):  # type: ignore[no-untyped-def]
+    """Return the lines that fire in each sample, first in order ``[B, n]``, their number, and where a line fires."""
+    samples, lines, count = words.shape
+    order, used = np.empty((samples, lines), np.int32), np.zeros(samples, np.int64)
+    fires = np.zeros((samples, lines), np.bool_)
+    for b in range(samples):
+        for line in range(lines):
+            for word in range(count):
+                fires[b, line] |= words[b, line, word] != 0
+            if fires[b, line]:
+                order[b, used[b]] = line
+                used[b] += 1
+    return order, used, fires
+
+
 @keyed.inline
 def _coincidences(x_words, d_words, b, i, j):  # type: ignore[no-untyped-def]
     """Return the number of slots of sample b in which row i and column j both fire."""

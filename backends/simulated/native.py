@@ -19,17 +19,15 @@ def apply_trains(bank: Bank, trains: PulseTrains, repeat: int, first: int, stren
         return
     x_words = trains.x_words.contiguous().numpy()
     d_words = trains.d_words.contiguous().numpy()
-    fires = x_words.any(axis=2)
-    used = fires.sum(axis=1)
-    columns = np.argsort(~fires, axis=1, kind="stable").astype(np.int32)[:, : used.max()]  # those that fire, in order
+    columns, used, _ = kernels.active_lines(x_words)
     packed = (
         x_words,
         d_words,
         trains.x_negative.contiguous().numpy(),
         trains.d_negative.contiguous().numpy(),
-        np.ascontiguousarray(columns),
+        columns,
         used,
-        d_words.any(axis=2),
+        kernels.active_lines(d_words)[2],
     )
     device = bank.device
     noise = (np.float32(device.c2c), np.float32(device.c2c_additive))

@@ -2,22 +2,67 @@
 
 from dataclasses import dataclass
 
+import numba as nb
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from rpudriver.backends.capabilities import Capabilities
 from rpudriver.backends.simulated.devices.spec import ReadNoise
 from rpudriver.keyed import native
 from rpudriver.keyed import tensors as keyed
+from rpudriver.keyed.arrays import stream_number
 from rpudriver.types import ReadResult
+
+
+def levels(bits: int | None) -> int:
+    """Return the number of levels above 0 of a converter; 0 where there is none."""
+    return 0 if bits is None else int(2 ** (bits - 1) - 1)
 
 
 def convert(values: torch.Tensor, bits: int | None, bound: float | None) -> torch.Tensor:
     """Return the nearest of ``2^bits - 1`` levels over ``[-bound, bound]``, ties to even; 0 is a level."""
     if bits is None or bound is None:
         return values
-    half: int = 2 ** (bits - 1) - 1
+    half = levels(bits)
     level = torch.round(values * half / bound)  # ties such as 0.5 of 1 stay exact in the product
     return level * (bound / half)
+
+
+def finish_read(
+    y: npt.NDArray[np.float32], seed: int, stream: str, first: int, noise: ReadNoise, c: Capabilities
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+    """Return outputs ``[B, n]`` with their noise, clipped and converted, and where they saturated; `y` is used up."""
+    saturated = np.zeros(y.shape, np.bool_)
+    bound = c.output_bound or 0.0  # 0 stands for none
+    half = levels(c.output_bits) if bound else 0
+    _finish(
+        y,
+        saturated,
+        (np.uint64(seed), np.uint32(stream_number(stream)), np.uint64(first)),
+        (np.float32(noise.output_noise), np.float32(bound), np.float32(half), np.float32(bound / max(half, 1))),
+    )
+    return y, saturated
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy")
+def _finish(y, saturated, numbers, scales):  # type: ignore[no-untyped-def]
+    seed, stream, first = numbers
+    sigma, bound, half, level = scales
+    for b in range(y.shape[0]):
+        step = np.uint64(first + np.uint64(b))
+        k0, k1 = native.key_0(seed, stream, step), native.key_1(seed, stream, step)
+        for line in range(y.shape[1]):
+            value = y[b, line]
+            if sigma > np.float32(0):
+                xi = native.gaussian(k0, k1, np.uint32(line), np.uint32(0))
+                value = np.float32(value + np.float32(sigma * xi))
+            if bound > np.float32(0):
+                saturated[b, line] = abs(value) >= bound
+                value = min(max(value, -bound), bound)
+            if half > np.float32(0):  # rounds half to even, as torch does
+                value = np.float32(np.rint(np.float32(np.float32(value * half) / bound)) * level)
+            y[b, line] = value
 
 
 @dataclass(frozen=True)
@@ -47,6 +92,9 @@ class Periphery:
         if noise.weight_noise:
             sigma = gain * noise.weight_noise * x.norm(dim=1, keepdim=True)
             y = y + sigma * self._normal(f"{stream}/weights{suffix}", first, y)
+        if y.device.type == "cpu":
+            done = finish_read(y.numpy(), self.seed, f"{stream}/output{suffix}", first, noise, c)
+            return ReadResult(*(torch.from_numpy(part) for part in done))
         if noise.output_noise:
             y = y + noise.output_noise * self._normal(f"{stream}/output{suffix}", first, y)
         if c.output_bound is None:

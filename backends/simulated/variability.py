@@ -34,7 +34,7 @@ def draw_devices(device: Device, seed: int, stream: str, n_out: int, n_in: int) 
             return np.full(cells.shape, parameter.mean, np.float32)
         xi = normal(name).astype(np.float64)
         if parameter.form == "log-normal":
-            return np.asarray(parameter.mean * np.exp(parameter.d2d * xi), np.float32)
+            return np.asarray(parameter.mean * np.exp(parameter.d2d * xi - parameter.d2d**2 / 2), np.float32)
         return np.asarray(parameter.mean * np.maximum(1 + parameter.d2d * xi, 0.01), np.float32)
 
     p = {"w_max": spread("w_max", device.w_max), "w_min": spread("w_min", device.w_min)}

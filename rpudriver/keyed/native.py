@@ -107,39 +107,58 @@ def gaussian_grid(seed: int, stream: str, first: int, samples: int, lines: int) 
     return out
 
 
+@inline
+def _slots_below(k0, k1, line, word, limit, used):  # type: ignore[no-untyped-def]
+    """Return a word of slots whose numbers lie below the threshold `limit`; digits are drawn until all are decided."""
+    undecided = _U((np.uint64(1) << np.uint64(used)) - np.uint64(1))
+    if limit > _LOW:
+        return undecided
+    less = _U(0)
+    digit = 0
+    while undecided != 0 and digit < 32 and limit > 0:
+        drawn = draw(k0, k1, line, _U(32 * word + digit))
+        if (limit >> np.uint64(31 - digit)) & np.uint64(1):
+            less = _U(less | _U(undecided & _U(~drawn)))
+            undecided = _U(undecided & drawn)
+        else:
+            undecided = _U(undecided & _U(~drawn))
+        digit += 1
+    return less
+
+
 @nb.njit(cache=True, nogil=True, error_model="numpy")
-def _train_words(seed, stream, first, threshold, bl, out):  # type: ignore[no-untyped-def]
+def _train_words(seed, stream, first, values, amplitude, bl, out):  # type: ignore[no-untyped-def]
     samples, lines, words = out.shape
     for b in range(samples):
         step = np.uint64(first + np.uint64(b))
         k0, k1 = key_0(seed, stream, step), key_1(seed, stream, step)
         for line in range(lines):
-            limit = threshold[b, line]
+            probability = min(abs(np.float64(values[b, line])) * amplitude[b], 1.0)
+            limit = np.uint64(np.floor(probability * 4294967296.0 + 0.5))
             for word in range(words):
                 used = min(max(bl[b] - 32 * word, 0), 32)
-                undecided = _U((np.uint64(1) << np.uint64(used)) - np.uint64(1))
-                less = undecided if limit > _LOW else _U(0)
-                digit = 0
-                while undecided != 0 and digit < 32 and 0 < limit <= _LOW:
-                    drawn = draw(k0, k1, _U(line), _U(32 * word + digit))
-                    if (limit >> np.uint64(31 - digit)) & np.uint64(1):
-                        less = _U(less | _U(undecided & _U(~drawn)))
-                        undecided = _U(undecided & drawn)
-                    else:
-                        undecided = _U(undecided & _U(~drawn))
-                    digit += 1
-                out[b, line, word] = less
+                out[b, line, word] = _slots_below(k0, k1, _U(line), word, limit, used)
+
+
+def word_count(bl: npt.NDArray[np.int64]) -> int:
+    """Return the number of words that the longest of some trains takes, at least 1."""
+    return max(1, -(-int(bl.max()) // 32)) if len(bl) else 1
 
 
 def train_words(
-    seed: int, stream: str, first: int, threshold: npt.NDArray[np.uint64], bl: npt.NDArray[np.int64]
+    seed: int,
+    stream: str,
+    first: int,
+    values: npt.NDArray[np.floating],
+    amplitude: npt.NDArray[np.float64],
+    bl: npt.NDArray[np.int64],
 ) -> npt.NDArray[np.uint32]:
     """Return bit-packed trains ``[B, n, W]``: slot s of line j fires where its number is below the threshold.
 
-    The same slots as `rpudriver.keyed.tensors.bernoulli_words`; a word's digits are drawn only until all its slots
-    are decided, about seven on average.
+    The threshold is that of the probability ``min(1, amplitude_b |values_bj|)``. The same slots as
+    `rpudriver.keyed.tensors.bernoulli_words`; a word's digits are drawn only until all its slots are decided, about
+    seven on average.
     """
-    words = max(1, -(-int(bl.max()) // 32)) if len(bl) else 1
-    out = np.empty((*threshold.shape, words), np.uint32)
-    _train_words(np.uint64(seed), _U(arrays.stream_number(stream)), np.uint64(first), threshold, bl, out)
+    out = np.empty((*values.shape, word_count(bl)), np.uint32)
+    _train_words(np.uint64(seed), _U(arrays.stream_number(stream)), np.uint64(first), values, amplitude, bl, out)
     return out

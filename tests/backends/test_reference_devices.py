@@ -45,7 +45,7 @@ class TestSpreadBetweenDevices:
         if form == "normal":
             assert_normal(values / mean, 1.0, d2d)
         else:
-            assert_normal((values / mean).log(), 0.0, d2d)  # the mean parameter is the median
+            assert_normal((values / mean).log(), -(d2d**2) / 2, d2d)  # so that the mean is the mean parameter
         for other in ({"dw_up", "w_max", "w_min", "tau", "gamma"} - {name}) if name != "dw_min" else {"w_max", "tau"}:
             assert float(p[other].std()) == pytest.approx(0.0, abs=1e-9)
 

@@ -80,9 +80,9 @@ def test_train(entry: dict[str, Any]) -> None:
     packed = unsigned(tensors.bernoulli_words(drawn, torch.full((len(expected),), entry["threshold"])))
     used = np.clip(bl - 32 * np.arange(len(expected)), 0, 32).astype(np.uint64)
     np.testing.assert_array_equal(packed & ((np.uint64(1) << used) - np.uint64(1)).astype(np.uint32), expected)
-    limits = np.zeros((1, line + 1), dtype=np.uint64)
-    limits[0, line] = entry["threshold"]
-    compiled = native.train_words(seed, entry["stream"], step, limits, np.array([bl]))
+    values = np.zeros((1, line + 1))
+    values[0, line] = entry["threshold"] / 2**32  # exact in float64
+    compiled = native.train_words(seed, entry["stream"], step, values, np.ones(1), np.array([bl]))
     np.testing.assert_array_equal(compiled[0, line], expected)
 
 

@@ -14,8 +14,8 @@ Values = Any  # a numpy array or a torch tensor: responses are written with oper
 class Parameter(StrictModel):
     """A parameter with device-to-device spread.
 
-    ``normal``: ``mean * (1 + d2d * xi)``, kept above 1 % of the mean; ``log-normal``: ``mean * exp(d2d * xi)``, so
-    that `mean` is the median. A plain number in TOML is a parameter without spread.
+    ``normal``: ``mean * (1 + d2d * xi)``, kept above 1 % of the mean; ``log-normal``: ``mean * exp(d2d * xi -
+    d2d^2 / 2)``, whose mean is `mean` too. A plain number in TOML is a parameter without spread.
     """
 
     mean: float
