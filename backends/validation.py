@@ -1,6 +1,7 @@
 """Checks that every step must pass before anything is sent: shape, range, limits."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import final
 
@@ -9,7 +10,7 @@ import torch
 from rpudriver.backends.capabilities import Capabilities
 from rpudriver.backends.counting import late_sample
 from rpudriver.config.model import did_you_mean
-from rpudriver.errors import LimitError, StepError, UnsupportedError
+from rpudriver.errors import CheckpointError, LimitError, StepError, UnsupportedError
 from rpudriver.types import Array, Cell, Port, Pulse, PulseTrains, Read, Step, Wait
 
 FLOAT32_SLACK = 1 + 2.0**-23  # a bound like 0.3 is a little larger as a float32 than as a float
@@ -33,6 +34,11 @@ class Limits:
     max_bl: int | None = None
     max_input: float | None = None
     max_device_pulses: int | None = None
+
+    def within(self, capabilities: Capabilities) -> tuple[int, float]:
+        """Return the longest bit length and the largest input that these limits and the chip allow."""
+        longest, bound = capabilities.longest_bl, capabilities.input_bound
+        return min(longest, self.max_bl or longest), min(bound, self.max_input or bound)
 
 
 def check_limits(limits: Limits, capabilities: Capabilities) -> None:
@@ -94,7 +100,7 @@ class Validator:
             raise StepError(f"{where}: repeat = {step.repeat!r} must be a whole number of at least 1")
         self._kind(where, step)
         longest = int(trains.bl.max()) if len(trains) else 0
-        most = min(self._capabilities.longest_bl, self._limits.max_bl or self._capabilities.longest_bl)
+        most, _ = self._limits.within(self._capabilities)
         if longest > most:
             raise LimitError(f"{where}: BL = {longest} is beyond this chip's limit of {most}; draw shorter trains")
         _no_late_bits(where, trains)
@@ -150,6 +156,13 @@ class Validator:
             )
         if armed is not None and worst > armed * FLOAT32_SLACK:
             raise LimitError(f"{where}: an input of {worst:g}, {armed:g} is armed; scale x down or arm a larger limit")
+
+
+def check_state(array: Array, state: Mapping[str, torch.Tensor], wanted: Mapping[str, torch.Tensor]) -> None:
+    """Raise `CheckpointError` unless an array's saved state has the names and shapes of the one it is to replace."""
+    found, needed = ({key: tuple(value.shape) for key, value in tensors.items()} for tensors in (state, wanted))
+    if found != needed:
+        raise CheckpointError(f"state of array {array.name!r} holds {found}, not {needed}; take a new snapshot")
 
 
 def _no_late_bits(where: str, trains: PulseTrains) -> None:

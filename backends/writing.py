@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from rpudriver.backends.validation import Limits
 from rpudriver.errors import StepError
 from rpudriver.keyed import arrays as keyed
 from rpudriver.trains import counted_pulses
@@ -74,8 +75,8 @@ def _signs(lines: int, passes: int) -> torch.Tensor:
 
 def _unsaturated(backend: "CrossbarBackend", array: Array, x: torch.Tensor) -> torch.Tensor:
     """Return ``W x`` for inputs of +-1, on the CPU; outputs that saturate are read again with smaller inputs."""
-    limits, bound = backend.status().limits, backend.capabilities.input_bound
-    size = _level(backend, min(bound, (limits and limits.max_input) or bound))
+    _, largest = (backend.status().limits or Limits()).within(backend.capabilities)
+    size = _level(backend, largest)
     result = backend.run([Read(((array, 1.0),), x * size)])[0]
     out, wrong = result.values.cpu() / size, result.saturated.cpu()
     for _ in range(HALVINGS):
@@ -129,8 +130,7 @@ def write_and_verify(backend: "CrossbarBackend", array: Array, target: torch.Ten
 
 def _pulses(backend: "CrossbarBackend", array: Array, counts: torch.Tensor, port: Port) -> list[Step]:
     """Return steps that give every device its own number of pulses, in trains no longer than may be sent."""
-    limits = backend.status().limits
-    longest = min(backend.capabilities.longest_bl, (limits and limits.max_bl) or backend.capabilities.longest_bl)
+    longest, _ = (backend.status().limits or Limits()).within(backend.capabilities)
     steps: list[Step] = []
     while bool(counts.any()):
         now = counts.clamp(-longest, longest)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 
 from rpudriver.backends.base import CrossbarBackend
+from rpudriver.backends.validation import Limits
 from rpudriver.types import Array, Read, ReadResult
 
 Terms = Sequence[tuple[Array, float]]
@@ -54,9 +55,7 @@ def managed_reads(
 
     Bound management then repeats the vectors that saturated, again in one call a halving.
     """
-    limits, bound = backend.status().limits, backend.capabilities.input_bound
-    if limits is not None and limits.max_input is not None:
-        bound = min(bound, limits.max_input)
+    _, bound = (backend.status().limits or Limits()).within(backend.capabilities)
     open_jobs = [_Job(terms, x, transposed, noise_management, bound) for terms, x in jobs]
     todo = [job for job in open_jobs if job.vectors]
     for _ in range(max_halvings + 1):

@@ -117,6 +117,18 @@ class PulseTrains:
     def __len__(self) -> int:
         return len(self.bl)
 
+    def to(self, device: torch.device) -> "PulseTrains":
+        """Return the trains on a torch device; the bit lengths stay on the CPU."""
+        if self.x_words.device == device:
+            return self
+        return PulseTrains(
+            self.x_words.to(device),
+            self.d_words.to(device),
+            self.x_negative.to(device),
+            self.d_negative.to(device),
+            self.bl,
+        )
+
     def __getitem__(self, samples: slice) -> "PulseTrains":
         """Return the trains of a range of samples."""
         return PulseTrains(

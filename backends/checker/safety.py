@@ -141,7 +141,7 @@ def cost_counted(bench: Bench) -> None:
 
 def write_approaches(bench: Bench) -> None:
     """write() moves the weights towards the target and returns what it reached."""
-    array = bench.square(side=4)  # the default write() reads each column hundreds of times
+    array = bench.square(side=4)
     device = bench.capabilities.device
     bench.to_bottom(array)
     target = torch.where(torch.eye(array.n_in) > 0, 0.4 * device.w_max, 0.4 * device.w_min)

@@ -14,6 +14,7 @@ from rpudriver.backends.simulated.devices.spec import Preset
 from rpudriver.backends.simulated.options import fingerprint, parse_options
 from rpudriver.backends.simulated.periphery import Periphery
 from rpudriver.backends.simulated.pulses import Action, apply_trains
+from rpudriver.backends.validation import check_state
 from rpudriver.errors import ConfigError
 from rpudriver.types import Array, Cell, Port, Pulse, Read, ReadResult
 
@@ -72,7 +73,9 @@ class SimulatedBackend(CrossbarBackend):
         for array, factor in rest:
             total = total + factor * self._weights(array)
         gain = math.sqrt(sum(factor**2 for _, factor in step.terms))
-        return self._periphery.read(total, gain, step.x, head.name, first, step.transposed)
+        x = step.x.to(self._torch_device)
+        result = self._periphery.read(total, gain, x, head.name, first, step.transposed)
+        return ReadResult(result.values.to(step.x.device), result.saturated.to(step.x.device))
 
     def _weights(self, array: Array) -> torch.Tensor:
         device = self._banks[array.name, Port.DEVICE].weights
@@ -90,6 +93,7 @@ class SimulatedBackend(CrossbarBackend):
         return state
 
     def _load(self, array: Array, state: dict[str, torch.Tensor]) -> None:
+        check_state(array, state, self._save(array))
         for port in _ports(array):
             self._banks[array.name, port].set_state(state[f"{port.value}/hidden"], state[f"{port.value}/read"])
 
@@ -127,7 +131,8 @@ def _ports(array: Array) -> tuple[Port, ...]:
 
 def _apply(bank: Bank, step: Pulse, first: int, action: Action) -> None:
     """Pulse a bank through the compiled kernel where it has one, else in torch."""
+    trains = step.trains.to(bank.hidden.device)
     if native.has_kernel(bank):
-        native.apply_trains(bank, step.trains, step.repeat, first, action.strength, action.flip)
+        native.apply_trains(bank, trains, step.repeat, first, action.strength, action.flip)
     else:
-        apply_trains(bank, step.trains, step.repeat, first, action)
+        apply_trains(bank, trains, step.repeat, first, action)

@@ -9,6 +9,7 @@ import torch
 from pydantic import Field
 
 from rpudriver.backends.base import CrossbarBackend
+from rpudriver.backends.validation import Limits
 from rpudriver.config.model import StrictModel
 from rpudriver.trains import TrainSource, draw_trains
 from rpudriver.types import Array, Cell, PulseTrains
@@ -61,7 +62,7 @@ class Algorithm(StrictModel, Generic[StateT]):
 
     @abstractmethod
     def terms(self, state: StateT) -> tuple[tuple[Array, float], ...]:
-        """Return the (array, weight) sum that makes the network's weights."""
+        """Return the (array, weight) sum that makes the network's weights; the array of the last role comes last."""
 
     @abstractmethod
     def step(self, backend: CrossbarBackend, state: StateT, x: torch.Tensor, d: torch.Tensor, lr: float) -> StateT:
@@ -77,13 +78,14 @@ class Algorithm(StrictModel, Generic[StateT]):
     def trains(
         self, backend: CrossbarBackend, source: TrainSource, first: int, x: torch.Tensor, d: torch.Tensor, lr: float
     ) -> PulseTrains:
-        """Return trains for ``lr * d x^T`` by this algorithm's management settings and the chip's longest BL."""
+        """Return trains for ``lr * d x^T`` by this algorithm's management settings, within the armed limits."""
+        longest, _ = (backend.status().limits or Limits()).within(backend.capabilities)
         return draw_trains(
             x,
             d,
             lr=lr,
             dw_min=backend.capabilities.device.dw_min,
-            max_bl=min(self.max_bl, backend.capabilities.longest_bl),
+            max_bl=min(self.max_bl, longest),
             source=source,
             first=first,
             update_management=self.update_management,

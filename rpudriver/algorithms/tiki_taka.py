@@ -7,7 +7,7 @@ import torch
 from pydantic import Field
 
 from rpudriver.algorithms.base import Algorithm, State
-from rpudriver.algorithms.transfer import gradient_sequence, schedule
+from rpudriver.algorithms.transfer import schedule, train_and_read
 from rpudriver.backends.base import CrossbarBackend
 from rpudriver.trains import TrainSource
 from rpudriver.types import Array, Pulse
@@ -39,13 +39,12 @@ class TikiTaka(Algorithm[State]):
     def step(self, backend: CrossbarBackend, state: State, x: torch.Tensor, d: torch.Tensor, lr: float) -> State:
         trains = self.trains(backend, state.source, state.samples, x, d, self.fast_lr)
         transfers = schedule(state.samples, len(x), self.n_s, x.shape[1])
-        reads = backend.run(gradient_sequence(state.arrays["A"], trains, transfers))
+        reads = train_and_read(backend, state.arrays["A"], trains, transfers)
         if transfers:
             columns = torch.tensor([transfer.column for transfer in transfers], device=x.device)
             one_hot = torch.nn.functional.one_hot(columns, x.shape[1]).to(x.dtype)
-            v = torch.cat([read.values for read in reads])
             source = TrainSource(state.source.seed, f"{state.source.stream}/transfer")
             first = state.samples // self.n_s
-            onto_c = self.trains(backend, source, first, one_hot, v, lr * self.transfer_lr)
+            onto_c = self.trains(backend, source, first, one_hot, torch.stack(reads), lr * self.transfer_lr)
             backend.run([Pulse(state.arrays["C"], onto_c)])
         return replace(state, samples=state.samples + len(x))

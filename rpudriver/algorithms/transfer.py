@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import torch
 
+from rpudriver.backends.base import CrossbarBackend
+from rpudriver.backends.validation import Limits
 from rpudriver.types import Array, Pulse, PulseTrains, Read, Step
 
 
@@ -28,8 +30,22 @@ def schedule(updates: int, batch: int, n_s: int, n_in: int) -> list[Transfer]:
     return [Transfer(k * n_s - updates, (k - 1) % n_in) for k in range(updates // n_s + 1, last + 1)]
 
 
-def gradient_sequence(array: Array, trains: PulseTrains, transfers: Sequence[Transfer]) -> list[Step]:
-    """Return the pulses of a mini-batch on A with the one-hot read ``A u_t`` of each transfer in its place."""
+def train_and_read(
+    backend: CrossbarBackend, array: Array, trains: PulseTrains, transfers: Sequence[Transfer]
+) -> list[torch.Tensor]:
+    """Run a mini-batch on A as one sequence and return what each transfer read, ``A u_t`` ``[n_out]``.
+
+    Columns are read with the largest input that the chip has and that is armed, 1 on most chips.
+    """
+    _, largest = (backend.status().limits or Limits()).within(backend.capabilities)
+    reads = backend.run(gradient_sequence(array, trains, transfers, largest))
+    return [read.values[0] / largest for read in reads]
+
+
+def gradient_sequence(
+    array: Array, trains: PulseTrains, transfers: Sequence[Transfer], largest: float = 1.0
+) -> list[Step]:
+    """Return the pulses of a mini-batch on A with the read of each transfer, ``largest * u_t``, in its place."""
     steps: list[Step] = []
     start = 0
     for transfer in transfers:
@@ -37,7 +53,7 @@ def gradient_sequence(array: Array, trains: PulseTrains, transfers: Sequence[Tra
             steps.append(Pulse(array, trains[start : transfer.after]))
             start = transfer.after
         one_hot = torch.zeros(1, array.n_in, device=trains.x_words.device)
-        one_hot[0, transfer.column] = 1.0
+        one_hot[0, transfer.column] = largest
         steps.append(Read(((array, 1.0),), one_hot))
     if start < len(trains):
         steps.append(Pulse(array, trains[start:]))

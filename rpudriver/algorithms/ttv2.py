@@ -7,7 +7,7 @@ import torch
 from pydantic import Field
 
 from rpudriver.algorithms.base import Algorithm, State
-from rpudriver.algorithms.transfer import gradient_sequence, schedule
+from rpudriver.algorithms.transfer import schedule, train_and_read
 from rpudriver.backends.base import CrossbarBackend
 from rpudriver.trains import TrainSource, single_pulses
 from rpudriver.types import Array, Pulse
@@ -49,13 +49,13 @@ class TTv2(Algorithm[TTv2State]):
     ) -> TTv2State:
         trains = self.trains(backend, state.source, state.samples, x, d, self.fast_lr)
         transfers = schedule(state.samples, len(x), self.n_s, x.shape[1])
-        reads = backend.run(gradient_sequence(state.arrays["A"], trains, transfers))
-        buffer = state.buffer.clone()
+        reads = train_and_read(backend, state.arrays["A"], trains, transfers)
+        buffer = state.buffer.to(x.device, copy=True)  # made on the CPU
         gain = lr * self.transfer_lr / backend.capabilities.device.dw_min
         signs = []
         for transfer, read in zip(transfers, reads, strict=True):
             column = buffer[:, transfer.column]
-            column += gain * read.values[0]
+            column += gain * read
             fired = torch.where(column.abs() >= 1, column.sign(), 0.0)
             column -= (1 - self.hysteresis) * fired
             signs.append(fired)

@@ -15,6 +15,8 @@ from rpudriver.algorithms.ttv2 import TTv2
 from rpudriver.backends.base import CrossbarBackend
 from rpudriver.backends.oracle import oracle
 from rpudriver.backends.registry import make
+from rpudriver.backends.validation import Limits
+from rpudriver.trains import TrainSource
 from rpudriver.types import Array
 
 STEP = 2.0**-10  # of a pulse: exact in float32
@@ -139,3 +141,39 @@ def test_a_mini_batch_is_two_sequences(algorithm: Algorithm[Any], monkeypatch: p
         state = algorithm.step(chip, state, signs(5, N_IN, 0), signs(5, N_OUT, 1), 0.9)
         algorithm.step(chip, state, signs(3, N_IN, 2), signs(3, N_OUT, 3), 0.9)
     assert kinds == ["PRPRP", "P", "PRPR", "P"]  # the second batch completes the pair that the first began
+
+
+@pytest.mark.parametrize("algorithm", [TikiTaka(fast_lr=4 * STEP, n_s=2), TTv2(fast_lr=4 * STEP, n_s=2)])
+def test_transfers_do_not_depend_on_the_input_that_the_chip_allows(
+    chip: CrossbarBackend, algorithm: Algorithm[Any]
+) -> None:
+    expected, _ = train(chip, algorithm, 0.499999, n_out=1)
+    exact = {"input_bits": 0, "output_bits": 0, "output_bound": 0}
+    for bound, limits in ((0.5, None), (1.0, Limits(max_input=0.25))):
+        other = make("simulated", preset="idealised", device={"dw_min": STEP}, chip=exact | {"input_bound": bound})
+        other.arm(limits)
+        state, _ = train(other, algorithm, 0.499999, n_out=1)
+        for role in ("A", "C"):
+            torch.testing.assert_close(weights(other, state.arrays[role]), weights(chip, expected.arrays[role]))
+
+
+def test_trains_are_no_longer_than_is_armed() -> None:
+    with make("null", preset="idealised") as chip:
+        chip.arm(Limits(max_bl=5))
+        trains = AnalogSGD().trains(chip, TrainSource(0, "t"), 0, torch.ones(1, 2), torch.ones(1, 2), lr=1.0)
+        assert trains.bl.tolist() == [5]
+
+
+def test_every_transfer_of_tiki_taka_draws_under_its_own_number() -> None:
+    numbers: list[int] = []
+
+    class Spy(TikiTaka):
+        def trains(self, backend: Any, source: Any, first: int, x: Any, d: Any, lr: float) -> Any:
+            if source.stream.endswith("/transfer"):
+                numbers.extend(range(first, first + len(x)))
+            return super().trains(backend, source, first, x, d, lr)
+
+    with make("null", preset="idealised") as chip:
+        chip.arm()
+        train(chip, Spy(n_s=2), 0.1)
+    assert numbers == list(range(sum(BATCHES) // 2))

@@ -15,6 +15,7 @@ from rpudriver.backends.base import CrossbarBackend
 from rpudriver.backends.oracle import oracle
 from rpudriver.backends.registry import make
 from rpudriver.backends.simulated import native
+from rpudriver.errors import CheckpointError
 from rpudriver.trains import TrainSource, draw_trains
 from rpudriver.types import Cell, Port, Pulse, PulseTrains, Read
 
@@ -151,6 +152,7 @@ def test_repeats_in_chunks_equal_one_by_one(path: str, monkeypatch: pytest.Monke
     from rpudriver.backends.simulated import pulses
 
     monkeypatch.setattr(pulses, "CHUNK", 200)  # less than two samples of 5 x 9 devices a chunk
+    monkeypatch.setattr(native, "SAMPLES_AT_ONCE", 13)  # two repeats a chunk
     finals = []
     for repeats in ([7], [1] * 7):
         backend = make("simulated", preset="reram-array", seed=5)
@@ -170,3 +172,32 @@ def test_snapshot_brings_back_every_bit() -> None:
     second = make("simulated", **options)
     second.restore(saved)
     assert torch.equal(train(first, Cell.PAIR)[1], train(second, Cell.PAIR)[1])
+
+
+@pytest.mark.parametrize("name", ["simulated", "reference"])
+def test_a_state_of_another_shape_is_refused(name: str) -> None:
+    """The compiled kernel does not look where it writes."""
+    with make(name, preset="reram-array") as backend:
+        array = backend.allocate("W", 3, 2)
+        saved = backend.snapshot()
+        state = saved["arrays"]["W"]["state"]
+        for bad in ({}, {key: value[:1] for key, value in state.items()}):
+            with pytest.raises(CheckpointError, match="array 'W' holds"):
+                backend.restore(saved | {"arrays": {"W": saved["arrays"]["W"] | {"state": bad}}})
+        assert torch.equal(backend.snapshot([array.name])["arrays"]["W"]["state"]["device/read"], state["device/read"])
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("where", ["cpu", "cuda"])
+def test_a_chip_on_another_torch_device_takes_and_answers_on_the_callers(where: str) -> None:
+    finals = []
+    for torch_device in ("cpu", "cuda"):
+        with make("simulated", preset="reram-array", seed=5, torch_device=torch_device) as backend:
+            backend.arm()
+            array = backend.allocate("W", 5, 9)
+            backend.apply_pulses(array, some_trains(5, 9, 0).to(torch.device(where)))
+            result = backend.read_matvec(array, torch.eye(9, device=where))
+            assert result.values.device.type == result.saturated.device.type == where
+            backend.write(array, torch.zeros(5, 9))
+            finals.append(oracle(backend).true_weights(array).cpu())
+    assert (finals[0] - finals[1]).abs().mean() < 0.1
