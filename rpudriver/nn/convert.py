@@ -30,7 +30,8 @@ def convert(
     Raises
     ------
     ConfigError
-        If there is nothing to convert, or a layer cannot be: a subclass of Linear, shared weights, another type.
+        If there is nothing to convert, or a layer cannot be: a subclass of Linear, shared or computed weights,
+        hooks, another type.
     BackendError
         What `AnalogLinear` raises.
     """
@@ -60,6 +61,11 @@ def _check(model: torch.nn.Module, layers: dict[str, torch.nn.Linear]) -> None:
             raise ConfigError(
                 f"layer {name!r} is a {type(layer).__name__}, not a plain torch.nn.Linear: it may use its weights in "
                 "its own way. Convert the other parts of the model one by one"
+            )
+        if not isinstance(layer.weight, torch.nn.Parameter) or layer._forward_hooks or layer._forward_pre_hooks:
+            raise ConfigError(
+                f"layer {name!r} has hooks, or weights that are computed (pruning, weight_norm), which would be lost; "
+                "remove them before converting and put hooks on the new layer"
             )
         if layer.weight.dtype is not torch.float32:
             raise ConfigError(f"layer {name!r} has {layer.weight.dtype} weights; call model.float() first")

@@ -60,11 +60,18 @@ class TileGrid(Generic[StateT]):
                 zero_shift(self.backend, tile.state.arrays[role], pulses)
 
     def write(self, target: torch.Tensor) -> torch.Tensor:
-        """Write weights ``[n_out, n_in]`` to the arrays of the algorithm's last role; return what was achieved."""
+        """Write weights ``[n_out, n_in]`` and return what was achieved.
+
+        The arrays of the algorithm's last role take what the others, as they read, leave of the sum.
+        """
         achieved = torch.empty(self.n_out, self.n_in)
         for tile in self.tiles:
-            array = tile.state.arrays[self.algorithm.roles[-1]]
-            achieved[tile.rows, tile.columns] = self.backend.write(array, target[tile.rows, tile.columns].contiguous())
+            *others, (array, factor) = self._terms(tile)
+            rest = torch.zeros(array.shape)
+            for other, weight in others:
+                rest += weight * read_weights(self.backend, other)
+            written = self.backend.write(array, (target[tile.rows, tile.columns] - rest) / factor)
+            achieved[tile.rows, tile.columns] = factor * written + rest
         return achieved
 
     def read_weights(self) -> torch.Tensor:

@@ -2,6 +2,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch.nn.utils.prune import random_unstructured
 
 from rpudriver.algorithms.sgd import AnalogSGD
 from rpudriver.errors import ConfigError
@@ -54,11 +55,16 @@ def test_what_cannot_be_converted_is_named() -> None:
     chip = exact_chip()
     tied = torch.nn.Sequential(torch.nn.Embedding(5, 3), torch.nn.Linear(3, 5))
     tied[1].weight = tied[0].weight
+    pruned, hooked = torch.nn.Linear(3, 2), torch.nn.Linear(3, 2)
+    random_unstructured(pruned, "weight", 0.5)
+    hooked.register_forward_hook(lambda module, args, output: 0 * output)
     cases = [
         (torch.nn.Sequential(torch.nn.Tanh()), "no torch.nn.Linear"),
         (torch.nn.MultiheadAttention(4, 2), "'out_proj' is a NonDynamicallyQuantizableLinear"),
         (torch.nn.Linear(3, 2).double(), r"float64 weights; call model\.float"),
         (tied, "'1' shares its weights"),
+        (torch.nn.Sequential(pruned), "'0' has hooks, or weights that are computed"),
+        (torch.nn.Sequential(hooked), "'0' has hooks"),
     ]
     for model, message in cases:
         with pytest.raises(ConfigError, match=message):

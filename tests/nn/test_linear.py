@@ -99,6 +99,19 @@ def test_learnable_scale_keeps_the_step_of_the_weights_behind_it() -> None:
     assert torch.allclose(true_weights(layer) - before, torch.full((2, 3), -0.01), rtol=0.2)
 
 
+def test_weights_are_written_and_read_as_the_sum_of_the_arrays() -> None:
+    """Tiki-Taka's A counts where gamma says so, after training too."""
+    layer = AnalogLinear(4, 3, exact_chip(rows=2, columns=2), TikiTaka(gamma=0.5, fast_lr=0.1), name="fc", bias="none")
+    layer.grid.update(torch.ones(2, 4), torch.ones(2, 3), 0.1)
+    tile = layer.grid.tiles[0]
+    assert oracle(layer.grid.backend).true_weights(tile.state.arrays["A"]).mean() > 0.001
+    wanted = torch.linspace(-0.3, 0.3, 12).view(3, 4)
+    layer.write_weights(wanted)
+    for found in (layer(torch.eye(4)).detach().t(), layer.read_weights()[0]):
+        # half a step of 1e-4, and A as it was read, in units of the scale 0.3 / 0.36
+        assert torch.allclose(found, wanted, atol=1e-4)
+
+
 def test_a_grid_of_tiles_computes_and_trains_like_one_array() -> None:
     whole = sgd_layer(20, 11, exact_chip())
     tiled = sgd_layer(20, 11, exact_chip(rows=4, columns=8))
