@@ -7,6 +7,8 @@ from rpudriver.backends.simulated.bank import Bank
 from rpudriver.keyed.arrays import stream_number
 from rpudriver.types import PulseTrains
 
+SAMPLES_AT_ONCE = 2**14  # bounds the memory of their keys, and the time until Ctrl-C is heard
+
 
 def has_kernel(bank: Bank) -> bool:
     """Return whether a bank's response is compiled and its state lies on the CPU."""
@@ -33,15 +35,19 @@ def apply_trains(bank: Bank, trains: PulseTrains, repeat: int, first: int, stren
     noise = (np.float32(device.c2c), np.float32(device.c2c_additive))
     physics = (kernels.FAMILIES[type(device.response)], bank.table, *noise, np.float32(strength))
     streams = np.array([stream_number(f"{bank.stream}/{purpose}") for purpose in ("pulse", "write")], np.uint32)
-    kernels.update(
-        bank.hidden.numel(),
-        physics,
-        bank.hidden.numpy(),
-        bank.read.numpy(),
-        bank.packed,
-        packed,
-        kernels.sample_keys(np.uint64(bank.seed), streams, np.uint64(first), len(trains) * repeat),
-        repeat,
-        np.float32(device.write_noise * device.dw_min.mean),
-        flip,
-    )
+    at_once = max(1, SAMPLES_AT_ONCE // len(trains))
+    for start in range(0, repeat, at_once):
+        rounds = min(at_once, repeat - start)
+        number = np.uint64(first + start * len(trains))
+        kernels.update(
+            bank.hidden.numel(),
+            physics,
+            bank.hidden.numpy(),
+            bank.read.numpy(),
+            bank.packed,
+            packed,
+            kernels.sample_keys(np.uint64(bank.seed), streams, number, len(trains) * rounds),
+            rounds,
+            np.float32(device.write_noise * device.dw_min.mean),
+            flip,
+        )
