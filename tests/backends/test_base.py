@@ -266,6 +266,12 @@ class TestRunning:
         assert [numbered.first for numbered in chip.sent] == [0, 0, 2]
         assert chip.status().cost["reads"] == 6
 
+    def test_a_single_weighted_array_is_weighted_where_the_chip_cannot(self) -> None:
+        chip, a = armed(summed_reads=False)
+        chip.constant = {"A": 2.0}
+        assert torch.equal(chip.run([Read(((a, -0.5),), X)])[0].values, torch.full((2, 4), -1.0))
+        assert [numbered.step.terms for numbered in chip.sent] == [((a, 1.0),)]  # type: ignore[union-attr]
+
     def test_a_backend_that_forgets_a_result_is_told_so(self) -> None:
         class Forgetful(Recorder):
             def _execute(self, steps: Sequence[Numbered]) -> Sequence[ReadResult]:
