@@ -1,1 +1,1 @@
-"""PLACEHOLDER cli."""
+"""The command ``rpudriver``: what a person types, and what errors look like."""

@@ -17,9 +17,9 @@ from typing import Any
 import torch
 
 from rpudriver.cli.running import describe, progress_bar, train_and_draw
-from rpudriver.errors import OutputError
+from rpudriver.errors import ConfigError, OutputError
 from rpudriver.experiment.demo import Job, best_of_each, plan_demo
-from rpudriver.experiment.folder import RunFolder, write_json
+from rpudriver.experiment.folder import RunFolder, require_writable, write_json
 from rpudriver.experiment.interruption import SIGNALS, Interrupted, SignalWatch
 from rpudriver.experiment.training import Progress
 from rpudriver.plots.curves import plot_comparison
@@ -56,12 +56,16 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def run_demo(args: argparse.Namespace) -> int:
     """Run ``rpudriver demo`` and return the exit code."""
+    if args.jobs < 0:
+        raise ConfigError(f"--jobs {args.jobs}: give at least 1, or 0 for one a core")
     out = args.out or Path("runs") / time.strftime("demo-%Y%m%d-%H%M%S")
     if out.exists() and not args.resume and (not out.is_dir() or any(out.iterdir())):
         raise OutputError(f"{out} is not an empty folder; go on with --resume or choose another one with --out")
+    if args.json is not None:
+        require_writable(args.json)
     started = time.perf_counter()
     jobs = plan_demo(args.quick)
-    workers = max(1, min(args.jobs or _cores(), len(jobs)))
+    workers = min(args.jobs or _cores(), len(jobs))
     try:
         results = _train_all(jobs, out, args, workers)
     except Interrupted as stopped:

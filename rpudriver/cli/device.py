@@ -5,8 +5,9 @@ from pathlib import Path
 
 from rpudriver.backends.registry import make
 from rpudriver.backends.simulated.devices.spec import load_preset, preset_names
-from rpudriver.experiment.folder import write_json
+from rpudriver.experiment.folder import require_writable, write_json
 from rpudriver.plots.pulse_response import measure_response, plot_response
+from rpudriver.plots.style import require_picture
 
 EPILOG = """\
 examples:
@@ -47,6 +48,10 @@ def run_list(args: argparse.Namespace) -> int:
 
 def run_plot(args: argparse.Namespace) -> int:
     """Run ``rpudriver device plot``."""
+    require_picture(args.out)
+    for path in (args.out, args.json):
+        if path is not None:
+            require_writable(path)
     with make("simulated", preset=args.preset, seed=args.seed) as chip:
         chip.arm()
         response = measure_response(chip)

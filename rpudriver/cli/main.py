@@ -41,6 +41,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except RpuDriverError as error:
         print(f"rpudriver: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
+    except MemoryError as error:
+        print(f"rpudriver: error: not enough memory ({error}); make the network or the chip smaller", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:  # the second Ctrl-C, or one before there was anything to save
         print("rpudriver: stopped", file=sys.stderr)
         return 130

@@ -1,6 +1,7 @@
 """``rpudriver train``: one run from a config."""
 
 import argparse
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import torch
 from rpudriver.cli.running import TrainingBar, train_and_draw
 from rpudriver.errors import ConfigError
 from rpudriver.experiment.config import load_config, recipe_names
-from rpudriver.experiment.folder import write_json
+from rpudriver.experiment.folder import require_writable, write_json
 from rpudriver.experiment.interruption import Interrupted, SignalWatch
 
 EPILOG = f"""\
@@ -57,8 +58,11 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 def run_train(args: argparse.Namespace) -> int:
     """Run ``rpudriver train`` and return the exit code."""
     config = load_config(args.config, args.overrides)
-    if args.threads < 1:
-        raise ConfigError(f"--threads {args.threads}: give at least 1")
+    cores = os.cpu_count() or 1
+    if not 1 <= args.threads <= cores:
+        raise ConfigError(f"--threads {args.threads}: this machine has {cores} cores; give 1 .. {cores}")
+    if args.json is not None:
+        require_writable(args.json)
     torch.set_num_threads(args.threads)
     bar = TrainingBar(args.quiet)
     with SignalWatch() as watch:

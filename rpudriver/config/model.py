@@ -1,6 +1,7 @@
 """The base of every model that is read from a file, and errors that say what to do about a bad value."""
 
 import difflib
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -11,6 +12,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from rpudriver.errors import ConfigError
 
 ModelT = TypeVar("ModelT", bound="StrictModel")
+
+_NOT_A_TABLE = re.compile(r"must be a valid dictionary( or instance of \w+)?")
 
 
 class StrictModel(BaseModel):
@@ -55,7 +58,10 @@ def _explain(model: type[BaseModel], problem: dict[str, Any]) -> str:
             return f"{where}.{problem['ctx']['discriminator'].strip(chr(39))} = {tag!r}" + did_you_mean(tag, tags)
         case "union_tag_not_found":
             return f"missing key '{where}.{problem['ctx']['discriminator'].strip(chr(39))}'; add it"
-    return f"{where} = {problem['input']!r}: {problem['msg']}"
+    value, message = problem["input"], problem["msg"].removeprefix("Value error, ").replace("Input should", "must")
+    if isinstance(value, Mapping):  # the message names what is wrong inside the table
+        return f"{where}: {message}" if where else message
+    return f"{where} = {value!r}: " + _NOT_A_TABLE.sub("must be a table of keys", message)
 
 
 def _walk(model: type[BaseModel], path: list[str]) -> tuple[list[str], list[str]]:
@@ -102,5 +108,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"no config file {str(path)!r}; check the path") from None
+    except OSError as error:
+        raise ConfigError(f"cannot read config file {str(path)!r}: {error.strerror}; check the path") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from None

@@ -1,1 +1,1 @@
-"""PLACEHOLDER experiment."""
+"""Runs: config, data, training loop, checkpoints and the output folder."""

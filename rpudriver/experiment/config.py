@@ -17,8 +17,9 @@ from rpudriver.errors import ConfigError
 RECIPES = Path(__file__).parent / "recipes"
 
 Positive = Annotated[float, Field(gt=0)]
-Count = Annotated[int, Field(ge=1)]
-Seed = Annotated[int, Field(ge=0, lt=2**63)]  # TOML integers have 64 bits with sign
+Count = Annotated[int, Field(ge=1, lt=2**63)]  # TOML integers have 64 bits with sign
+Width = Annotated[int, Field(ge=1, le=2**16)]  # a slip of the pen does not fill the memory
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
 
 
 class Digital(StrictModel):
@@ -38,7 +39,7 @@ class DataSection(StrictModel):
 class NetworkSection(StrictModel):
     """A fully connected network."""
 
-    layers: Annotated[tuple[Count, ...], Field(min_length=2)] = (64, 32, 10)  # inputs, hidden units, classes
+    layers: Annotated[tuple[Width, ...], Field(min_length=2)] = (64, 32, 10)  # inputs, hidden units, classes
     activation: Literal["sigmoid", "tanh", "relu"] = "sigmoid"
     bias: Literal["analog", "digital", "none"] = "analog"  # analog: one more column of the array, as in the papers
 

@@ -1,5 +1,6 @@
 """The folder of a run: resolved config, metrics, checkpoints, result. Files are written whole or not at all."""
 
+import contextlib
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -36,6 +37,25 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
         write_atomically(path, lambda file: file.write(text.encode()))
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error}") from error
+
+
+def require_writable(path: Path) -> None:
+    """Make sure, before long work, that a file can be written there afterwards; its folder is made.
+
+    Raises
+    ------
+    OutputError
+        If it cannot.
+    """
+    if path.is_dir():
+        raise OutputError(f"{path} is a folder; give the path of a file")
+    probe = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror}; choose another path") from None
 
 
 class RunFolder:
@@ -82,14 +102,22 @@ class RunFolder:
         except OSError as error:
             raise OutputError(f"cannot use {self.path} as output folder: {error}") from error
 
+    def withdraw(self) -> None:
+        """Take back what `begin` made for a new run that could not start; other files of the user's stay."""
+        self.config.unlink(missing_ok=True)
+        for folder in (self.checkpoints, self.path):
+            with contextlib.suppress(OSError):  # not empty: not ours alone
+                folder.rmdir()
+
     def _check_same(self, config: str) -> None:
         if not self.config.is_file():
             raise OutputError(f"{self.path} holds no run to resume; check the path or leave out --resume")
         here, asked = self.config.read_text(encoding="utf-8").splitlines(), config.splitlines()
-        differing = [line for line in here if line not in asked] + [line for line in asked if line not in here]
         if here != asked:
+            there = next((line for line in here if line not in asked), "nothing more")
+            now = next((line for line in asked if line not in here), "nothing more")
             raise OutputError(
-                f"{self.config} belongs to another config (first difference: {(differing or ['order'])[0]}); "
+                f"{self.config} belongs to another config (first difference: there {there}, now {now}); "
                 "resume with the same config and overrides, or choose another folder"
             )
 

@@ -25,15 +25,20 @@ def open_chip(config: Config) -> CrossbarBackend | None:
     Raises
     ------
     ConfigError
-        If the backend refuses an option, or the algorithm asks for longer trains than the chip takes.
+        If the backend refuses an option, if there is an option but no chip, or if the algorithm asks for longer trains
+        than the chip takes.
     """
     if isinstance(config.algorithm, Digital):
+        for key, value in config.backend.options().items():
+            raise ConfigError(f"backend.{key} = {value!r}: the algorithm 'digital' uses no chip; leave the key out")
         return None
     chip = make(config.backend.name, **config.backend.options())
     longest = chip.capabilities.longest_bl
     if config.algorithm.max_bl > longest:
         chip.close()
-        raise ConfigError(f"algorithm.max_bl = {config.algorithm.max_bl}: the chip takes at most {longest} slots")
+        raise ConfigError(
+            f"algorithm.max_bl = {config.algorithm.max_bl}: the chip takes trains of at most {longest} slots; lower it"
+        )
     return chip
 
 

@@ -104,9 +104,14 @@ def train(
         check_sizes(config, data)
         folder = RunFolder(out)
         folder.begin(config.to_toml(), resume)
-        if chip is not None:
-            chip.arm()
-        model = build_network(config, chip)
+        try:
+            if chip is not None:
+                chip.arm()
+            model = build_network(config, chip)
+        except BaseException:
+            if not resume:
+                folder.withdraw()
+            raise
         loop = _Loop(config, data, model, chip, folder, report, stop)
         if resume:
             loop.load()

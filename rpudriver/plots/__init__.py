@@ -1,1 +1,1 @@
-"""PLACEHOLDER plots."""
+"""Pictures: learning curves, weights, pulse responses."""

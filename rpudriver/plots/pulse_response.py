@@ -154,6 +154,7 @@ def _draw_stairs(ax: Axes, response: PulseResponse) -> None:
         ax.fill_between(pulses, mean - spread, mean + spread, color=colour, alpha=0.25, linewidth=0)
         ax.plot(pulses, mean, color=colour, linewidth=2, label=f"{name}: mean and one s.d.")
     ax.set(title="Pulse response", xlabel="pulses", ylabel="weight (chip units)")
+    ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     ax.legend(edgecolor="none", framealpha=0.8, loc="lower center", fontsize="small")
 
 
@@ -168,8 +169,7 @@ def _draw_steps(ax: Axes, response: PulseResponse) -> None:
         ax.plot((edges[1:] + edges[:-1]) / 2, mean, color=colour, linewidth=2, marker="o", markersize=3, label=name)
     ax.axhline(1.0, color=GREY, linewidth=0.8, linestyle="--")
     ax.set(title="Mean step of devices off their bounds", xlabel="weight (chip units)", ylabel="step (dw_min)")
-    ax.margins(y=0.2)  # room for the legend
-    ax.set_ylim(0, None)
+    ax.set_ylim(0, 1.2 * ax.get_ylim()[1])  # room for the legend
     ax.legend(frameon=False, loc="upper center", ncols=2)
 
 
@@ -177,9 +177,10 @@ def _mean_steps(weights: Floats, edges: Floats) -> Floats:
     """Return the mean size of a recorded step in each bin of the weight: first of each device, then over devices.
 
     A slow device stays longer in a bin than a fast one; so it counts once all the same. One that does not move is at
-    its bound, or dead, and does not count.
+    its bound, or dead, and does not count, nor does the step that was cut short by the bound.
     """
     size = np.abs(np.diff(weights, axis=0))
+    size[:-1][size[1:] == 0] = 0
     where = np.digitize((weights[1:] + weights[:-1]) / 2, edges) - 1
     mean = np.full(len(edges) - 1, np.nan)
     for number in range(len(mean)):

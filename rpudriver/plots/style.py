@@ -25,6 +25,13 @@ def canvas(rows: int = 1, columns: int = 1, width: float = 4.6, height: float = 
     return figure, axes
 
 
+def require_picture(path: Path) -> None:
+    """Raise `OutputError` where a file's ending is of no kind of picture, before long work rather than after it."""
+    kinds = sorted(FigureCanvasAgg.get_supported_filetypes())
+    if path.suffix.lower().removeprefix(".") not in kinds:
+        raise OutputError(f"{path} does not end like a picture; use one of .{', .'.join(kinds)}")
+
+
 def save(figure: Figure, path: Path) -> None:
     """Write a picture; its kind follows from the file's ending.
 

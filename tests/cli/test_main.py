@@ -48,9 +48,18 @@ def test_train_shows_loss_and_accuracy(tmp_path, capsys):
         (["--set", "backend.device.dw_min=0"], "must be above 0"),
         (["--set", "backend.device.dw_min=1.2"], "at least 2 are needed"),
         (["--set", "backend.read.output_noise=-1"], "output_noise = -1"),
-        (["--set", "algorithm.max_bl=9999"], "the chip takes at most 1024"),
+        (["--set", "algorithm.max_bl=9999"], "the chip takes trains of at most 1024"),
         (["--set", "data.name=mnist", "--data", "nowhere"], "nowhere is not a folder"),
-        (["--threads", "0"], "--threads 0: give at least 1"),
+        (["--set", "algorithm.max_bl=-1"], "algorithm.max_bl = -1: must be greater than"),
+        (["--set", "backend.device.dw_min=1e-300"], "at most 1e+07 are possible; raise dw_min"),
+        (["--set", "backend.device.response.famly=power"], "unknown key 'famly' of a soft-bounds response"),
+        (["--set", "backend.device=5"], "device = 5: must be a table of keys"),
+        (["--set", "backend.chip.transposed_reads=false"], "it has no transposed reads"),
+        (["--set", "backend.chip={arrays=10,rows=4,columns=4}"], "10 arrays of 4 x 4; use a chip with more arrays"),
+        (["--set", "network.layers=[64, 9999999999, 10]"], "network.layers.1 = 9999999999: must be less than"),
+        (["--threads", "0"], "--threads 0: this machine has"),
+        (["--threads", "99999"], "--threads 99999: this machine has"),
+        (["--json", "."], ". is a folder; give the path of a file"),
         (["--resume"], "holds no run to resume"),
     ],
 )
@@ -60,7 +69,37 @@ def test_errors_are_one_clean_line_and_nothing_is_written(tmp_path, capsys, argu
     assert message in shown
     assert shown.startswith("rpudriver: error: ")
     assert shown.count("\n") == 1
+    assert "Value error" not in shown
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_that_cannot_start_leaves_other_files_alone(tmp_path):
+    note = tmp_path / "note.txt"
+    note.write_text("mine")
+    bad = ["--set", "backend.chip.transposed_reads=false"]
+    assert main(["train", "digits-ttv2", "--out", str(tmp_path), *bad]) == 2
+    assert list(tmp_path.iterdir()) == [note]
+
+
+def test_chip_options_without_a_chip_are_refused(tmp_path, capsys):
+    arguments = ["--out", str(tmp_path / "run"), "--set", "backend.presett=ecram"]
+    assert main(["train", "digits-digital", *arguments]) == 2
+    assert "backend.presett = 'ecram': the algorithm 'digital' uses no chip" in capsys.readouterr().err
+
+
+def test_a_config_that_is_a_folder_is_named(tmp_path, capsys):
+    (tmp_path / "x.toml").mkdir()
+    assert main(["train", str(tmp_path / "x.toml"), "--out", str(tmp_path / "run")]) == 2
+    assert "cannot read config file" in capsys.readouterr().err
+
+
+def test_too_little_memory_is_an_error_of_one_line(tmp_path, capsys, monkeypatch):
+    def greedy(*arguments, **options):
+        raise MemoryError("46 TiB")
+
+    monkeypatch.setattr("rpudriver.cli.train.train_and_draw", greedy)
+    assert main(["train", "digits-digital", "--out", str(tmp_path / "run")]) == 2
+    assert "not enough memory (46 TiB)" in capsys.readouterr().err
 
 
 def test_a_second_run_in_the_same_folder_is_refused(tmp_path, capsys):
@@ -83,6 +122,8 @@ def test_device_commands(tmp_path, capsys):
     assert abs(found["resting_point"]["median"]) < 0.01  # d2d of the imbalance is 2 % of 0.6, over 400 devices
     assert main(["device", "plot", "ecramm", "--out", str(picture)]) == 2
     assert "did you mean 'ecram'" in capsys.readouterr().err
+    assert main(["device", "plot", "ecram", "--out", str(tmp_path / "x.xyz")]) == 2
+    assert "does not end like a picture" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", [[], ["train"], ["demo"], ["device"], ["device", "plot"], ["backends"]])

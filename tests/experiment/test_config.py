@@ -73,10 +73,10 @@ def test_every_registered_algorithm_can_be_configured():
         ("training.epoch=3", "unknown key 'training.epoch'; did you mean 'epochs'"),
         ("algorithm.n_z=3", "unknown key 'algorithm.n_z'; did you mean 'n_s'"),
         ("algorithm.name=ttv3", "algorithm.name = 'ttv3'; did you mean 'ttv2'"),
-        ("training.lr=-1", "training.lr = -1: Input should be greater than 0"),
+        ("training.lr=-1", "training.lr = -1: must be greater than 0"),
         ("training.batch=0", "training.batch = 0"),
         ("network.layers=[64]", "network.layers"),
-        ("algorithm.hysteresis=1.0", "algorithm.hysteresis = 1.0: Input should be less than 1"),
+        ("algorithm.hysteresis=1.0", "algorithm.hysteresis = 1.0: must be less than 1"),
         ("seed=-1", "seed = -1"),
     ],
 )
@@ -96,7 +96,7 @@ def test_bad_keys_name_the_value_and_the_cure(override, message):
         ("backend.name=simulatd", "did you mean 'simulated'"),
         ("backend.sead=1", "did you mean 'seed'"),
         ("backend.device.c2x=1", "did you mean 'c2c'"),
-        ("algorithm.max_bl=2000", "algorithm.max_bl = 2000: the chip takes at most 1024"),
+        ("algorithm.max_bl=2000", "algorithm.max_bl = 2000: the chip takes trains of at most 1024"),
         ("backend.chip.rows=0", "rows = 0"),
     ],
 )

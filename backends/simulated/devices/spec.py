@@ -16,6 +16,7 @@ from rpudriver.backends.simulated.devices.soft_bounds import SoftBounds
 from rpudriver.config.model import StrictModel, did_you_mean, parse, read_toml
 from rpudriver.errors import ConfigError
 
+MOST_STATES = 1e7  # more than any device; pulse counts that cross the range stay small integers
 PRESETS = Path(__file__).parent.parent / "presets"
 
 RESPONSES: dict[str, type[Response]] = {
@@ -68,7 +69,10 @@ class Device(StrictModel):
         family = value.get("family")
         if family not in RESPONSES:
             raise ValueError(f"unknown response family {family!r}" + did_you_mean(str(family), RESPONSES))
-        return RESPONSES[str(family)].model_validate(dict(value))
+        response = RESPONSES[str(family)]
+        for key in value.keys() - response.model_fields.keys():
+            raise ValueError(f"unknown key {key!r} of a {family} response" + did_you_mean(key, response.model_fields))
+        return response.model_validate(dict(value))
 
     @model_validator(mode="after")
     def _sound(self) -> "Device":
@@ -82,6 +86,11 @@ class Device(StrictModel):
             raise ValueError(
                 f"{self.n_states:.3g} states between {self.w_min.mean} and {self.w_max.mean}: at least 2 are needed; "
                 f"lower dw_min = {self.dw_min.mean} or widen the bounds"
+            )
+        if self.n_states > MOST_STATES:
+            raise ValueError(
+                f"{self.n_states:.3g} states between {self.w_min.mean} and {self.w_max.mean}: at most {MOST_STATES:g} "
+                f"are possible; raise dw_min = {self.dw_min.mean} or narrow the bounds"
             )
         return self
 
