@@ -50,6 +50,15 @@ def test_weights_are_written_to_about_half_a_step(name: str) -> None:
             assert (achieved - target).square().mean().sqrt() < 0.7 * 0.012
 
 
+def test_the_partner_of_a_pair_is_moved_in_half_steps() -> None:
+    with make("simulated", preset="idealised", chip={"output_bits": 0}) as chip:
+        chip.arm()
+        array = chip.allocate("W", 6, 5, Cell.PAIR)
+        target = uniform(6, 5, 0.25)
+        chip.write(array, target, Port.REFERENCE)
+        assert (oracle(chip).true_weights(array) - target).abs().max() < 0.26 * chip.capabilities.device.dw_min
+
+
 def test_far_targets_are_reached_in_short_trains_within_armed_limits() -> None:
     with make("simulated", preset="idealised", chip={"output_bits": 0}) as chip:
         chip.arm(Limits(max_bl=10, max_input=0.5))

@@ -99,6 +99,13 @@ def test_learnable_scale_keeps_the_step_of_the_weights_behind_it() -> None:
     assert torch.allclose(true_weights(layer) - before, torch.full((2, 3), -0.01), rtol=0.2)
 
 
+def test_a_scale_for_each_output_fills_the_range_of_every_row() -> None:
+    weight = torch.tensor([[0.1, -0.02], [0.0, 3.0], [0.0, 0.0]])
+    for columnwise, largest in ((True, [0.1, 3.0, 3.0]), (False, [3.0])):
+        layer = sgd_layer(2, 3, exact_chip(), bias="none", initial=(weight, None), columnwise=columnwise)
+        torch.testing.assert_close(layer.scale, torch.tensor(largest) / (0.6 * 0.6))
+
+
 def test_weights_are_written_and_read_as_the_sum_of_the_arrays() -> None:
     """Tiki-Taka's A counts where gamma says so, after training too."""
     layer = AnalogLinear(4, 3, exact_chip(rows=2, columns=2), TikiTaka(gamma=0.5, fast_lr=0.1), name="fc", bias="none")
