@@ -60,9 +60,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument(
-        "--json", type=Path, help="all points, mean and rms deviation in standard errors (mean_z, rms_z)"
-    )
+    parser.add_argument("--json", type=Path, help="all points; mean_z, rms_z: deviation in standard errors")
     options = parser.parse_args()
     found = measure(options.steps, options.seed)
     z = (found["measured"] - found["closed_form"]) / found["error"]

@@ -27,7 +27,7 @@ examples:
   rpudriver train digits-ttv2 --out runs/ttv2 --resume      after Ctrl-C
 
 The folder DIR holds afterwards: config.toml (everything resolved), metrics.jsonl (a line for each epoch),
-checkpoints/, result.json, learning_curve.png and weights.png.
+checkpoints/, result.json, learning_curve.png and weights.png. docs/runs.md describes every key.
 """
 
 

@@ -50,7 +50,7 @@ def load_checkpoint(path: Path, expected: dict[str, str]) -> dict[str, Any]:
         content = torch.load(path, weights_only=True)  # refuses code in the file
         found = {"format": content["format"], "version": content["version"]}
     except (OSError, RuntimeError, EOFError, KeyError, TypeError, ValueError, pickle.UnpicklingError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = str(error).splitlines()[0].partition(". ")[0] if str(error) else type(error).__name__
         raise CheckpointError(
             f"{path} is not a checkpoint or is damaged ({reason}); remove it to use the one before"
         ) from None

@@ -23,3 +23,7 @@ def test_devices_rest_at_the_minimum_of_objective_and_penalty() -> None:
     assert float((measured * w0).sum() / (w0**2).sum()) < 0.5  # far from the unpenalised minimum
     assert float((measured - expected).abs().max()) < 0.08
     assert torch.isfinite(found["error"]).all()
+
+
+def test_the_example_is_short() -> None:
+    assert len(EXAMPLE.read_text().splitlines()) < 80
