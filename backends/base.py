@@ -8,8 +8,8 @@ seen, so a draw depends neither on how samples are grouped into steps nor on wha
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self, final
 
@@ -18,13 +18,12 @@ import torch
 from rpudriver.backends.capabilities import Capabilities
 from rpudriver.backends.meter import CostMeter
 from rpudriver.backends.placement import Diagonals
+from rpudriver.backends.snapshots import VERSION, check_snapshot, check_state
 from rpudriver.backends.validation import Limits, Validator, check_limits
 from rpudriver.backends.writing import write_and_verify
 from rpudriver.config.model import did_you_mean
-from rpudriver.errors import AllocationError, BackendError, CheckpointError, ConfigError, NotArmedError, StepError
-from rpudriver.types import Array, Cell, Placement, Port, Pulse, PulseTrains, Read, ReadResult, Step, Steps, Wait
-
-SNAPSHOT_VERSION = 1
+from rpudriver.errors import AllocationError, BackendError, ConfigError, NotArmedError, StepError
+from rpudriver.types import Array, Cell, Port, Pulse, PulseTrains, Read, ReadResult, Step, Steps, Wait
 
 
 @final
@@ -93,7 +92,7 @@ class CrossbarBackend(ABC):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        for name in ("run", "apply_pulses", "read_matvec", "allocate", "snapshot", "restore"):
+        for name in ("run", "apply_pulses", "read_matvec", "allocate", "check_fit", "snapshot", "restore"):
             if name in cls.__dict__:
                 raise TypeError(f"{cls.__name__} must not override {name}: implement _execute and the other hooks")
 
@@ -123,8 +122,18 @@ class CrossbarBackend(ABC):
             return known
         if not name or n_out < 1 or n_in < 1:
             raise AllocationError(f"array {name!r} of {n_out} x {n_in}: give a name and at least one line each way")
-        parts = self._space.place(name, n_out, n_in, 1 if cell is Cell.SINGLE else 2)
+        parts = self._space.place(name, n_out, n_in, _rectangles(cell))
         return self._add(Array(name, n_out, n_in, cell, parts))
+
+    @final
+    def check_fit(self, wanted: Iterable[tuple[int, int, Cell]]) -> None:
+        """Raise `AllocationError` unless arrays ``(n_out, n_in, cell)`` fit together on what is left of the chip.
+
+        Nothing is placed: a network that is too large is so refused before its first layer is written.
+        """
+        space = self._space.copy()
+        for number, (n_out, n_in, cell) in enumerate(wanted, start=1):
+            space.place(f"number {number} of those planned", n_out, n_in, _rectangles(cell))
 
     @final
     def run(self, steps: Steps) -> tuple[ReadResult, ...]:
@@ -229,7 +238,7 @@ class CrossbarBackend(ABC):
                 "state": self._save(array),
             }
         return {
-            "version": SNAPSHOT_VERSION,
+            "version": VERSION,
             "fingerprint": self._fingerprint,
             "arrays": entries,
             "cost": self._state.meter.as_dict(),
@@ -242,14 +251,18 @@ class CrossbarBackend(ABC):
         Raises
         ------
         CheckpointError
-            If it was taken by another version, chip, preset or seed, or if its arrays lie where others do; nothing
-            is changed then.
+            If it was taken by another version, chip, preset or seed, if its arrays lie where others do, or if a
+            state has the wrong shape; no state is changed then.
         """
-        saved = self._check_snapshot(snapshot)
+        saved = check_snapshot(snapshot, self._fingerprint, self._state.arrays, self._space)
         for name, array in saved.items():
             if name not in self._state.arrays:
                 self._space.occupy(array.parts, array.n_out, array.n_in)
                 self._add(array)
+        for name in saved:
+            known = self._state.arrays[name]
+            check_state(known, snapshot["arrays"][name]["state"], self._save(known))
+        for name in saved:
             entry = snapshot["arrays"][name]
             self._state.counters[name] = Counters(entry["samples"], entry["vectors"])
             self._load(self._state.arrays[name], entry["state"])
@@ -292,36 +305,6 @@ class CrossbarBackend(ABC):
     @abstractmethod
     def _load(self, array: Array, state: dict[str, torch.Tensor]) -> None:
         """Put an array's state back."""
-
-    # ---- snapshots ----------------------------------------------------------------------------------------------
-
-    def _check_snapshot(self, snapshot: dict[str, Any]) -> dict[str, Array]:
-        """Return the arrays of a snapshot that can be restored on this chip."""
-        if snapshot.get("version") != SNAPSHOT_VERSION:
-            raise CheckpointError(
-                f"snapshot has version {snapshot.get('version')!r}, this code reads {SNAPSHOT_VERSION}; take a new one"
-            )
-        if snapshot["fingerprint"] != self._fingerprint:
-            raise CheckpointError(
-                f"snapshot was taken on {snapshot['fingerprint']!r}, this chip is {self._fingerprint!r}; "
-                "open the chip with the same profile, preset and seed"
-            )
-        saved = {}
-        for name, entry in snapshot["arrays"].items():
-            parts = tuple(Placement(*part) for part in entry["parts"])
-            array = Array(name, entry["n_out"], entry["n_in"], Cell(entry["cell"]), parts)
-            known = self._state.arrays.get(name)
-            if known is not None and replace(known, parts=parts) != array:
-                raise CheckpointError(
-                    f"snapshot holds {name!r} as {array.shape} with {array.cell.value} cells, the chip has "
-                    f"{known.shape} with {known.cell.value} cells; restore into a fresh chip"
-                )
-            if known is None and not self._space.free(parts):
-                raise CheckpointError(
-                    f"snapshot places {name!r} on lines that other arrays of this chip use; restore into a fresh chip"
-                )
-            saved[name] = array
-        return saved
 
     # ---- numbering and counting ---------------------------------------------------------------------------------
 
@@ -378,6 +361,10 @@ class CrossbarBackend(ABC):
                 parts = [results.pop(0) for _ in split]
                 joined.append(parts[0] if split[0] is step else _weighted_sum(step, parts))
         return tuple(joined)
+
+
+def _rectangles(cell: Cell) -> int:
+    return 1 if cell is Cell.SINGLE else 2
 
 
 def _weighted_sum(step: Read, parts: Sequence[ReadResult]) -> ReadResult:

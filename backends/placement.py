@@ -17,6 +17,12 @@ class Diagonals:
         self._arrays, self._rows, self._columns = arrays, rows, columns
         self._corners: dict[int, tuple[int, int]] = {}  # physical array -> the first free row and column
 
+    def copy(self) -> "Diagonals":
+        """Return the same free space, to be used up separately."""
+        other = Diagonals(self._arrays, self._rows, self._columns)
+        other._corners = dict(self._corners)
+        return other
+
     def place(self, name: str, n_out: int, n_in: int, count: int) -> tuple[Placement, ...]:
         """Return `count` free rectangles of ``n_out x n_in``, and mark them used.
 

@@ -24,7 +24,6 @@ from rpudriver.backends.simulated.devices.soft_bounds import SoftBounds
 from rpudriver.backends.simulated.devices.spec import Preset
 from rpudriver.backends.simulated.options import fingerprint, parse_options
 from rpudriver.backends.simulated.variability import draw_devices
-from rpudriver.backends.validation import check_state
 from rpudriver.keyed import arrays as keyed
 from rpudriver.types import Array, Cell, Port, Pulse, Read, ReadResult, Wait
 
@@ -215,7 +214,6 @@ class ReferenceBackend(CrossbarBackend):
         return state
 
     def _load(self, array: Array, state: dict[str, torch.Tensor]) -> None:
-        check_state(array, state, self._save(array))
         for port, devices in self._devices[array.name].items():
             devices.hidden = state[f"{port.value}/hidden"].numpy().astype(np.float64)
             devices.read = state[f"{port.value}/read"].numpy().astype(np.float64)

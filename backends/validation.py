@@ -1,7 +1,6 @@
 """Checks that every step must pass before anything is sent: shape, range, limits."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import final
 
@@ -10,7 +9,7 @@ import torch
 from rpudriver.backends.capabilities import Capabilities
 from rpudriver.backends.counting import late_sample
 from rpudriver.config.model import did_you_mean
-from rpudriver.errors import CheckpointError, LimitError, StepError, UnsupportedError
+from rpudriver.errors import LimitError, StepError, UnsupportedError
 from rpudriver.types import Array, Cell, Port, Pulse, PulseTrains, Read, Step, Wait
 
 FLOAT32_SLACK = 1 + 2.0**-23  # a bound like 0.3 is a little larger as a float32 than as a float
@@ -156,13 +155,6 @@ class Validator:
             )
         if armed is not None and worst > armed * FLOAT32_SLACK:
             raise LimitError(f"{where}: an input of {worst:g}, {armed:g} is armed; scale x down or arm a larger limit")
-
-
-def check_state(array: Array, state: Mapping[str, torch.Tensor], wanted: Mapping[str, torch.Tensor]) -> None:
-    """Raise `CheckpointError` unless an array's saved state has the names and shapes of the one it is to replace."""
-    found, needed = ({key: tuple(value.shape) for key, value in tensors.items()} for tensors in (state, wanted))
-    if found != needed:
-        raise CheckpointError(f"state of array {array.name!r} holds {found}, not {needed}; take a new snapshot")
 
 
 def _no_late_bits(where: str, trains: PulseTrains) -> None:

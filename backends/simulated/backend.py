@@ -14,7 +14,6 @@ from rpudriver.backends.simulated.devices.spec import Preset
 from rpudriver.backends.simulated.options import fingerprint, parse_options
 from rpudriver.backends.simulated.periphery import Periphery
 from rpudriver.backends.simulated.pulses import Action, apply_trains
-from rpudriver.backends.validation import check_state
 from rpudriver.errors import ConfigError
 from rpudriver.types import Array, Cell, Port, Pulse, Read, ReadResult
 
@@ -93,7 +92,6 @@ class SimulatedBackend(CrossbarBackend):
         return state
 
     def _load(self, array: Array, state: dict[str, torch.Tensor]) -> None:
-        check_state(array, state, self._save(array))
         for port in _ports(array):
             self._banks[array.name, port].set_state(state[f"{port.value}/hidden"], state[f"{port.value}/read"])
 

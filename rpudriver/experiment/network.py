@@ -10,7 +10,7 @@ from rpudriver.backends.registry import make
 from rpudriver.errors import ConfigError
 from rpudriver.experiment.config import Config, Digital
 from rpudriver.experiment.data import CLASSES, Data
-from rpudriver.nn import AnalogLinear, AnalogOptimizer, default_weights
+from rpudriver.nn import AnalogLinear, AnalogOptimizer, check_room, default_weights
 
 ACTIVATIONS: dict[str, type[torch.nn.Module]] = {
     "sigmoid": torch.nn.Sigmoid,
@@ -55,6 +55,9 @@ def check_sizes(config: Config, data: Data) -> None:
 def build_network(config: Config, chip: CrossbarBackend | None) -> torch.nn.Sequential:
     """Return a fully connected network with fresh weights, on the chip where there is one."""
     sizes = config.network.layers
+    if chip is not None and not isinstance(config.algorithm, Digital):
+        extra = config.network.bias == "analog"
+        check_room(chip, config.algorithm, [(n_out, n_in + extra) for n_in, n_out in pairwise(sizes)])
     modules: list[torch.nn.Module] = []
     for number, (n_in, n_out) in enumerate(pairwise(sizes), start=1):
         modules.append(_layer(config, chip, f"fc{number}", n_in, n_out))

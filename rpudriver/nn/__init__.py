@@ -4,5 +4,6 @@ from rpudriver.nn.convert import convert
 from rpudriver.nn.initial import default_weights
 from rpudriver.nn.linear import AnalogLinear
 from rpudriver.nn.optimizer import AnalogOptimizer
+from rpudriver.nn.tiles import check_room
 
-__all__ = ["AnalogLinear", "AnalogOptimizer", "convert", "default_weights"]
+__all__ = ["AnalogLinear", "AnalogOptimizer", "check_room", "convert", "default_weights"]

@@ -9,6 +9,7 @@ from rpudriver.algorithms.base import Algorithm
 from rpudriver.backends.base import CrossbarBackend
 from rpudriver.errors import ConfigError
 from rpudriver.nn.linear import AnalogLinear
+from rpudriver.nn.tiles import check_room
 
 
 def convert(
@@ -39,6 +40,8 @@ def convert(
     if not layers:
         raise ConfigError(f"{type(model).__name__} holds no torch.nn.Linear; build it with AnalogLinear instead")
     _check(model, layers)
+    bias = options.get("bias", "analog")
+    check_room(backend, algorithm, [_matrix(layer, bias) for layer in layers.values()])
     converted = copy.deepcopy(model)
     for name, layer in layers.items():
         analog = _analog(layer, f"{prefix}{name or 'linear'}", backend, algorithm, dict(options))
@@ -48,6 +51,11 @@ def convert(
             parent, _, leaf = path.rpartition(".")
             setattr(converted.get_submodule(parent), leaf, analog)
     return converted
+
+
+def _matrix(layer: torch.nn.Linear, bias: str) -> tuple[int, int]:
+    """Return the size of the matrix that a layer puts on the chip; an analog bias is one more column."""
+    return layer.out_features, layer.in_features + (layer.bias is not None and bias == "analog")
 
 
 def _check(model: torch.nn.Module, layers: dict[str, torch.nn.Linear]) -> None:

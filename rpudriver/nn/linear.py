@@ -22,7 +22,8 @@ class AnalogLinear(torch.nn.Module):
 
     The network's weights are ``scale * W``. With g the gradient at y, the backward pass reads ``W^T (scale * g)``, and
     the algorithm gets ``d = -g / scale``, so that the expected change of the network's weights is
-    ``-lr * g x^T``, as in a digital layer.
+    ``-lr * g x^T``, as in a digital layer. In ``eval()`` the layer passes gradients on but records nothing to train
+    with; only `AnalogOptimizer` trains it.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
 """A weight matrix of any size as a grid of tiles, each small enough for one array of the chip."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic
 
@@ -41,12 +41,12 @@ class TileGrid(Generic[StateT]):
         self, backend: CrossbarBackend, algorithm: Algorithm[StateT], name: str, n_out: int, n_in: int, seed: int
     ) -> None:
         self.backend, self.algorithm, self.n_out, self.n_in = backend, algorithm, n_out, n_in
+        check_room(backend, algorithm, [(n_out, n_in)])
         self.tiles: list[Tile[StateT]] = []
-        for r, rows in enumerate(_split(n_out, backend.capabilities.rows)):
-            for c, columns in enumerate(_split(n_in, backend.capabilities.columns)):
-                size = rows.stop - rows.start, columns.stop - columns.start
-                state = algorithm.init(backend, f"{name}/{r}.{c}", *size, seed)
-                self.tiles.append(Tile(rows, columns, state))
+        for (r, rows), (c, columns) in _cut(backend, n_out, n_in):
+            size = rows.stop - rows.start, columns.stop - columns.start
+            state = algorithm.init(backend, f"{name}/{r}.{c}", *size, seed)
+            self.tiles.append(Tile(rows, columns, state))
 
     @property
     def array_names(self) -> list[str]:
@@ -143,6 +143,23 @@ class TileGrid(Generic[StateT]):
         for part, where in zip(parts, lines, strict=True):
             out[:, where] += part
         return out
+
+
+def check_room(backend: CrossbarBackend, algorithm: Algorithm[Any], matrices: Iterable[tuple[int, int]]) -> None:
+    """Raise `AllocationError` unless the tiles of all matrices ``(n_out, n_in)`` fit on the chip together."""
+    backend.check_fit(
+        (rows.stop - rows.start, columns.stop - columns.start, algorithm.cell(role))
+        for n_out, n_in in matrices
+        for (_, rows), (_, columns) in _cut(backend, n_out, n_in)
+        for role in algorithm.roles
+    )
+
+
+def _cut(backend: CrossbarBackend, n_out: int, n_in: int) -> Iterator[tuple[tuple[int, slice], tuple[int, slice]]]:
+    """Yield the numbered ranges of rows and of columns of each tile."""
+    capabilities = backend.capabilities
+    rows, columns = _split(n_out, capabilities.rows), _split(n_in, capabilities.columns)
+    return itertools.product(enumerate(rows), enumerate(columns))
 
 
 def _split(lines: int, most: int) -> list[slice]:

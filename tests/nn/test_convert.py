@@ -5,7 +5,9 @@ import torch
 from torch.nn.utils.prune import random_unstructured
 
 from rpudriver.algorithms.sgd import AnalogSGD
-from rpudriver.errors import ConfigError
+from rpudriver.algorithms.ttv2 import TTv2
+from rpudriver.backends.registry import make
+from rpudriver.errors import AllocationError, ConfigError
 from rpudriver.nn import AnalogLinear, AnalogOptimizer, convert
 from tests.nn.chips import exact_chip
 
@@ -74,3 +76,13 @@ def test_what_cannot_be_converted_is_named() -> None:
     with pytest.raises(TypeError, match="weight_rang"):
         convert(torch.nn.Linear(3, 2), chip, AnalogSGD(), weight_rang=0.5)
     assert not chip.status().arrays
+
+
+def test_a_network_too_large_for_the_chip_is_refused_before_anything_is_sent() -> None:
+    chip = make("simulated", preset="asymmetric-100", profile="small", chip={"arrays": 9})
+    chip.arm()
+    model = torch.nn.Sequential(torch.nn.Linear(64, 32), torch.nn.Linear(32, 10))
+    with pytest.raises(AllocationError, match="number 7 of those planned"):
+        convert(model, chip, TTv2())  # the 3 tiles of layer 1 take all 9 arrays
+    assert chip.status().arrays == ()
+    assert chip.status().cost["reads"] == 0
