@@ -165,7 +165,8 @@ def _draw_steps(ax: Axes, response: PulseResponse) -> None:
         (COLOURS[0], response.hidden_up, "up"),
         (COLOURS[1], response.hidden_down, "down"),
     ):
-        mean = _mean_steps(weights, edges) / response.pulses[1] / response.dw_min
+        pulses = int(response.pulses[1])
+        mean = _mean_steps(weights, edges, pulses) / pulses / response.dw_min
         ax.plot((edges[1:] + edges[:-1]) / 2, mean, color=colour, linewidth=2, marker="o", markersize=3, label=name)
     ax.axhline(1.0, color=GREY, linewidth=0.8, linestyle="--")
     ax.set(title="Mean step of devices off their bounds", xlabel="weight (chip units)", ylabel="step (dw_min)")
@@ -173,14 +174,16 @@ def _draw_steps(ax: Axes, response: PulseResponse) -> None:
     ax.legend(frameon=False, loc="upper center", ncols=2)
 
 
-def _mean_steps(weights: Floats, edges: Floats) -> Floats:
-    """Return the mean size of a recorded step in each bin of the weight: first of each device, then over devices.
+def _mean_steps(weights: Floats, edges: Floats, pulses: int) -> Floats:
+    """Return the mean size of a step of `pulses` pulses in each bin of the weight: of each device, then over devices.
 
     A slow device stays longer in a bin than a fast one; so it counts once all the same. One that does not move is at
-    its bound, or dead, and does not count, nor does the step that was cut short by the bound.
+    its bound, or dead, and does not count. Of a step of several pulses, neither does the one that the bound cut short;
+    of single pulses it does, since without it only slow devices would be left.
     """
     size = np.abs(np.diff(weights, axis=0))
-    size[:-1][size[1:] == 0] = 0
+    if pulses > 1:
+        size[:-1][size[1:] == 0] = 0
     where = np.digitize((weights[1:] + weights[:-1]) / 2, edges) - 1
     mean = np.full(len(edges) - 1, np.nan)
     for number in range(len(mean)):

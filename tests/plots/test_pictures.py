@@ -10,7 +10,7 @@ from rpudriver.errors import OutputError, UnsupportedError
 from rpudriver.experiment.config import load_config
 from rpudriver.experiment.training import train
 from rpudriver.plots.curves import plot_comparison, plot_learning_curve
-from rpudriver.plots.pulse_response import measure_response, plot_response
+from rpudriver.plots.pulse_response import _mean_steps, measure_response, plot_response
 from rpudriver.plots.weights import plot_weights, trained_weights
 
 EXACT = {"dw_min": 0.01, "w_max": 0.6, "w_min": -0.6}  # no spread; idealised: no noise
@@ -76,6 +76,16 @@ def test_soft_bounds_rest_at_their_symmetry_point(up_down):
     assert abs(summary["resting_point"]["median"] - up_down * 0.6) < 0.01
     assert summary["devices"] == 40
     assert len(summary["up"]["mean"]) == len(summary["pulses"]) == len(summary["down"]["sd"])
+
+
+def test_the_step_cut_short_by_the_bound_is_not_shown_as_a_smaller_one():
+    response = measured(device=EXACT | {"dw_min": 0.011})
+    pulses = int(response.pulses[1])
+    assert pulses == 3
+    sizes = np.abs(np.diff(response.hidden_up, axis=0))
+    assert ((sizes > 0.001) & (sizes < 0.03)).any()  # 1.2 is no multiple of 0.033: there is such a step
+    mean = _mean_steps(response.hidden_up, np.linspace(-0.6, 0.6, 21), pulses)
+    np.testing.assert_allclose(mean[np.isfinite(mean)], 0.011 * pulses, rtol=1e-5)  # float32 states
 
 
 def test_a_pulse_response_is_drawn(tmp_path):
