@@ -26,7 +26,7 @@ from rpudriver.plots.curves import plot_comparison
 
 EPILOG = """\
 examples:
-  rpudriver demo                       about a minute on a few cores
+  rpudriver demo                       under two minutes on two cores
   rpudriver demo --quick --out runs/demo
   rpudriver demo --out runs/demo --resume      after Ctrl-C
 

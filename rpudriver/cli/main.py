@@ -10,7 +10,7 @@ from rpudriver.errors import RpuDriverError
 
 EPILOG = """\
 start here:
-  rpudriver demo                                        four algorithms side by side, about a minute
+  rpudriver demo                                        four algorithms side by side, under two minutes
   rpudriver train digits-ttv2 --out runs/ttv2           one run; --help shows how to change it
   rpudriver device plot asymmetric-100 --out device.png what a pulse does to a weight
   rpudriver backends check simulated                    does a chip keep the contract?
