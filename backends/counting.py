@@ -21,12 +21,24 @@ def count_pulses(trains: PulseTrains) -> tuple[int, int, int]:
     Opposite signs on lines that cross cannot share a slot, so every sample takes one phase for each pair of signs
     that occurs: up to four times its BL.
     """
-    samples, _, words = trains.x_words.shape
+    lines, coincidences, slots = _count(
+        trains.x_words.cpu().numpy(),
+        trains.d_words.cpu().numpy(),
+        trains.x_negative.cpu().numpy(),
+        trains.d_negative.cpu().numpy(),
+        trains.bl.numpy(),
+    )
+    return int(lines), int(coincidences), int(slots)
+
+
+@nb.njit(cache=True, error_model="numpy")
+def _count(x_words, d_words, x_negative, d_negative, bl):  # type: ignore[no-untyped-def]
+    """Return line pulses, coincidences and slots."""
+    samples, _, words = x_words.shape
     x_slots, d_slots = np.zeros((samples, 32 * words), np.int64), np.zeros((samples, 32 * words), np.int64)
-    x_signs = _fill_slots(trains.x_words.cpu().numpy(), trains.x_negative.cpu().numpy(), x_slots)
-    d_signs = _fill_slots(trains.d_words.cpu().numpy(), trains.d_negative.cpu().numpy(), d_slots)
-    slots = int((x_signs * d_signs * trains.bl.numpy()).sum())
-    return int(x_slots.sum() + d_slots.sum()), int((x_slots * d_slots).sum()), slots
+    x_signs, d_signs = _fill_slots(x_words, x_negative, x_slots), _fill_slots(d_words, d_negative, d_slots)
+    lines = x_slots.sum() + d_slots.sum()
+    return lines, (x_slots * d_slots).sum(), (x_signs * d_signs * bl).sum()
 
 
 @nb.njit(cache=True, error_model="numpy")
