@@ -71,6 +71,7 @@ class Devices:
     stream: str  # "{array}/{port}", names every draw
     p: dict[str, Floats]
     hidden: Floats  # the state that pulses move
+    pulses: npt.NDArray[np.int64]  # that each device has seen in its life
     read: Floats  # what reads see: the hidden state, off by write noise
 
 
@@ -100,14 +101,14 @@ class ReferenceBackend(CrossbarBackend):
     def _draw(self, array: Array, stream: str) -> Devices:
         drawn = draw_devices(self._device, self._seed, stream, array.n_out, array.n_in)
         p = {name: np.asarray(values, np.float64) for name, values in drawn.items()}
-        return Devices(stream, p, p["initial"].copy(), p["initial"].copy())
+        return Devices(stream, p, p["initial"].copy(), np.zeros(array.shape, np.int64), p["initial"].copy())
 
     def _execute(self, steps: Sequence[Numbered]) -> Sequence[ReadResult]:
         results = []
         for numbered in steps:
             match numbered.step:
                 case Pulse() as pulse:
-                    self._pulse(pulse, numbered.first)
+                    self._pulse(pulse)
                 case Read() as read:
                     results.append(self._read(read, numbered.first))
                 case Wait():
@@ -117,41 +118,39 @@ class ReferenceBackend(CrossbarBackend):
     def _gaussian(self, stream: str, step: int, cells: npt.ArrayLike, pulses: npt.ArrayLike) -> Floats:
         return keyed.gaussian(keyed.key(self._seed, stream, step), cells, pulses).astype(np.float64)
 
-    def _noise_of(self, sd: float, stream: str, step: int, cells: npt.ArrayLike) -> Floats:
+    def _noise_of(self, sd: float, stream: str, step: int, cells: npt.ArrayLike, pulses: npt.ArrayLike = 0) -> Floats:
         """Return Gaussian noise of spread `sd`; none of it is drawn where there is none, which changes nothing else."""
-        return sd * self._gaussian(stream, step, cells, 0) if sd else np.zeros(np.shape(cells))
+        return sd * self._gaussian(stream, step, cells, pulses) if sd else np.zeros(np.shape(cells))
 
     # ---- pulses -------------------------------------------------------------------------------------------------
 
-    def _pulse(self, step: Pulse, first: int) -> None:
+    def _pulse(self, step: Pulse) -> None:
         trains, both = step.trains, self._devices[step.array.name]
         strength = self.capabilities.kinds[step.kind].strength
         x_fires, d_fires = _slots(trains.x_words), _slots(trains.d_words)  # [B, n, slots]
         up = ~(trains.d_negative.cpu().numpy()[:, :, None] ^ trains.x_negative.cpu().numpy()[:, None, :])
-        n = first
         for _ in range(step.repeat):
             for b in range(len(trains)):
                 if step.port is Port.REFERENCE:
-                    self._sample(both[Port.REFERENCE], n, x_fires[b], d_fires[b], up[b], strength)
+                    self._sample(both[Port.REFERENCE], x_fires[b], d_fires[b], up[b], strength)
                 else:
-                    self._sample(both[Port.DEVICE], n, x_fires[b], d_fires[b], up[b], strength)
+                    self._sample(both[Port.DEVICE], x_fires[b], d_fires[b], up[b], strength)
                     if step.array.cell is Cell.PAIR:  # the partner moves the other way
-                        self._sample(both[Port.REFERENCE], n, x_fires[b], d_fires[b], ~up[b], strength)
-                n += 1
+                        self._sample(both[Port.REFERENCE], x_fires[b], d_fires[b], ~up[b], strength)
 
-    def _sample(self, devices: Devices, n: int, x_fires: Bools, d_fires: Bools, up: Bools, strength: float) -> None:
-        """Apply sample number n, slot after slot, then draw the write noise of the devices that it pulsed."""
+    def _sample(self, devices: Devices, x_fires: Bools, d_fires: Bools, up: Bools, strength: float) -> None:
+        """Apply a sample, slot after slot, then draw the write noise of the devices that it pulsed."""
         cells = np.arange(up.size).reshape(up.shape)
-        k = np.zeros(up.shape, np.int64)  # pulses that each device has seen in this sample
+        before = devices.pulses.copy()
         for slot in range(x_fires.shape[1]):
             seen = d_fires[:, slot, None] & x_fires[None, :, slot]
             if seen.any():
-                xi = self._gaussian(f"{devices.stream}/pulse", n, cells, k)
+                xi = self._gaussian(f"{devices.stream}/pulse", 0, cells, devices.pulses)
                 self._move(devices, seen, up, strength, xi)
-                k += seen
+                devices.pulses = devices.pulses + seen
         write_noise = self._device.write_noise * self._device.dw_min.mean
-        noise = self._noise_of(write_noise, f"{devices.stream}/write", n, cells)
-        written = (k > 0) & (devices.p["alive"] == 1)
+        noise = self._noise_of(write_noise, f"{devices.stream}/write", 0, cells, devices.pulses)
+        written = (devices.pulses > before) & (devices.p["alive"] == 1)
         devices.read = np.where(written, devices.hidden + noise, devices.read)
 
     def _move(self, devices: Devices, seen: Bools, up: Bools, strength: float, xi: Floats) -> None:
@@ -211,12 +210,14 @@ class ReferenceBackend(CrossbarBackend):
         for port, devices in self._devices[array.name].items():
             state[f"{port.value}/hidden"] = torch.from_numpy(devices.hidden.copy())
             state[f"{port.value}/read"] = torch.from_numpy(devices.read.copy())
+            state[f"{port.value}/pulses"] = torch.from_numpy(devices.pulses.copy())
         return state
 
     def _load(self, array: Array, state: dict[str, torch.Tensor]) -> None:
         for port, devices in self._devices[array.name].items():
             devices.hidden = state[f"{port.value}/hidden"].numpy().astype(np.float64)
             devices.read = state[f"{port.value}/read"].numpy().astype(np.float64)
+            devices.pulses = state[f"{port.value}/pulses"].numpy().astype(np.int64)
 
     def _oracle(self) -> "ReferenceOracle":
         return ReferenceOracle(self)

@@ -53,18 +53,18 @@ class SimulatedBackend(CrossbarBackend):
         for numbered in steps:
             match numbered.step:
                 case Pulse():
-                    self._pulse(numbered.step, numbered.first)
+                    self._pulse(numbered.step)
                 case Read():
                     results.append(self._read(numbered.step, numbered.first))
         return results
 
-    def _pulse(self, step: Pulse, first: int) -> None:
+    def _pulse(self, step: Pulse) -> None:
         strength = self.capabilities.kinds[step.kind].strength
         bank = self._banks[step.array.name, step.port]
-        _apply(bank, step, first, Action(strength))
+        _apply(bank, step, Action(strength))
         if step.array.cell is Cell.PAIR and step.port is Port.DEVICE:
             partner = self._banks[step.array.name, Port.REFERENCE]
-            _apply(partner, step, first, Action(strength, flip=True))
+            _apply(partner, step, Action(strength, flip=True))
 
     def _read(self, step: Read, first: int) -> ReadResult:
         (head, weight), *rest = step.terms
@@ -89,11 +89,13 @@ class SimulatedBackend(CrossbarBackend):
             bank = self._banks[array.name, port]
             state[f"{port.value}/hidden"] = bank.hidden.view(array.shape).clone().cpu()
             state[f"{port.value}/read"] = bank.weights.clone().cpu()
+            state[f"{port.value}/pulses"] = bank.pulses.view(array.shape).clone().cpu()
         return state
 
     def _load(self, array: Array, state: dict[str, torch.Tensor]) -> None:
         for port in _ports(array):
-            self._banks[array.name, port].set_state(state[f"{port.value}/hidden"], state[f"{port.value}/read"])
+            parts = (state[f"{port.value}/{name}"] for name in ("hidden", "read", "pulses"))
+            self._banks[array.name, port].set_state(*parts)
 
     def _oracle(self) -> "_Oracle":
         return _Oracle(self)
@@ -127,10 +129,10 @@ def _ports(array: Array) -> tuple[Port, ...]:
     return (Port.DEVICE,) if array.cell is Cell.SINGLE else (Port.DEVICE, Port.REFERENCE)
 
 
-def _apply(bank: Bank, step: Pulse, first: int, action: Action) -> None:
+def _apply(bank: Bank, step: Pulse, action: Action) -> None:
     """Pulse a bank through the compiled kernel where it has one, else in torch."""
     trains = step.trains.to(bank.hidden.device)
     if native.has_kernel(bank):
-        native.apply_trains(bank, trains, step.repeat, first, action.strength, action.flip)
+        native.apply_trains(bank, trains, step.repeat, action.strength, action.flip)
     else:
-        apply_trains(bank, trains, step.repeat, first, action)
+        apply_trains(bank, trains, step.repeat, action)

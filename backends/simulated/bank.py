@@ -20,6 +20,7 @@ class Bank:
     ----------
     parameters : float32 tensors ``[n_out * n_in]`` by name, see `draw_devices`.
     hidden : float32 tensor ``[n_out * n_in]``, what pulses move.
+    pulses : int32 tensor ``[n_out * n_in]``, how many pulses each device has seen in its life, modulo 2^32.
     read : the same, what reads see; it is `hidden` itself where there is no write noise.
     stream : ``"{array}/{port}"``, the first part of the names of its random streams.
     packed, table : the parameters and the measured table as the compiled kernel takes them.
@@ -31,6 +32,7 @@ class Bank:
     shape: tuple[int, int]
     parameters: Mapping[str, torch.Tensor]
     hidden: torch.Tensor
+    pulses: torch.Tensor
     read: torch.Tensor
     packed: npt.NDArray[np.float32]
     table: npt.NDArray[np.float32]
@@ -40,10 +42,12 @@ class Bank:
         """The read state as ``[n_out, n_in]``."""
         return self.read.view(self.shape)
 
-    def set_state(self, hidden: torch.Tensor, read: torch.Tensor) -> None:
-        """Replace both states."""
+    def set_state(self, hidden: torch.Tensor, read: torch.Tensor, pulses: torch.Tensor | None = None) -> None:
+        """Replace both states, and the number of pulses seen where it is given."""
         self.hidden = hidden.to(self.hidden).flatten().clone()
         self.read = read.to(self.read).flatten().clone() if self.device.write_noise else self.hidden
+        if pulses is not None:
+            self.pulses = pulses.to(self.pulses).flatten().clone()
 
 
 def new_bank(
@@ -55,4 +59,5 @@ def new_bank(
     hidden = parameters.pop("initial").clone()
     read = hidden.clone() if device.write_noise else hidden
     packed = pack({name: value.ravel() for name, value in drawn.items()})
-    return Bank(device, seed, stream, shape, parameters, hidden, read, packed, table_of(device.response))
+    pulses = torch.zeros_like(hidden, dtype=torch.int32)
+    return Bank(device, seed, stream, shape, parameters, hidden, pulses, read, packed, table_of(device.response))

@@ -93,18 +93,6 @@ def _moved(family, w, up, strength, noise, xi, device, table):  # type: ignore[n
     return min(max(F(w + F(step * q)), device[W_MIN]), device[W_MAX])
 
 
-@nb.njit(cache=True, error_model="numpy")
-def sample_keys(seed, streams, first, count):  # type: ignore[no-untyped-def]
-    """Return the key words ``[count, 4]`` of consecutive samples: two for pulses, two for write noise."""
-    keys = np.empty((count, 4), np.uint32)
-    for n in range(count):
-        step = np.uint64(first + np.uint64(n))
-        for purpose in range(2):
-            keys[n, 2 * purpose] = keyed.key_0(seed, streams[purpose], step)
-            keys[n, 2 * purpose + 1] = keyed.key_1(seed, streams[purpose], step)
-    return keys
-
-
 @nb.njit(cache=True, nogil=True, error_model="numpy")
 def active_lines(words):  # type: ignore[no-untyped-def]
     """Return the lines that fire in each sample, first in order ``[B, n]``, their number, and where a line fires."""
@@ -131,7 +119,7 @@ def _coincidences(x_words, d_words, b, i, j):  # type: ignore[no-untyped-def]
 
 
 @keyed.inline
-def _drain(physics, hidden, devices, cell, count, up, key):  # type: ignore[no-untyped-def]
+def _drain(physics, hidden, pulses, devices, cell, count, up, key):  # type: ignore[no-untyped-def]
     """Apply `count` pulses of one sample to one device."""
     family, table, c2c, additive, strength = physics
     noise = (c2c, additive)
@@ -149,13 +137,15 @@ def _drain(physics, hidden, devices, cell, count, up, key):  # type: ignore[no-u
         devices[cell, 7],
     )
     for pulse in range(count):
-        xi = keyed.gaussian(key[0], key[1], np.uint32(cell), np.uint32(pulse)) if noisy else F(0)
+        seen = np.uint32(pulses[cell] + np.uint32(pulse))
+        xi = keyed.gaussian(key[0], key[1], np.uint32(cell), seen) if noisy else F(0)
         w = _moved(family, w, up, strength, noise, xi, device, table)
     hidden[cell] = w
+    pulses[cell] = np.uint32(pulses[cell] + np.uint32(count))
 
 
 @keyed.inline
-def _update_row(i, physics, hidden, read, devices, trains, keys, repeat, write_sigma, flip):  # type: ignore[no-untyped-def]
+def _update_row(i, physics, hidden, pulses, read, devices, trains, keys, repeat, write_sigma, flip):  # type: ignore[no-untyped-def]
     """Apply all samples to the devices of row i."""
     x_words, d_words, x_negative, d_negative, columns, used, fires = trains
     samples, n_in = x_words.shape[:2]
@@ -163,29 +153,29 @@ def _update_row(i, physics, hidden, read, devices, trains, keys, repeat, write_s
         b = n % samples
         if not fires[b, i]:
             continue
-        key = (keys[n, 0], keys[n, 1])
+        key = (keys[0], keys[1])
         for index in range(used[b]):
             j = columns[b, index]
             count = _coincidences(x_words, d_words, b, i, j)
             if count == 0:
                 continue
             cell = i * n_in + j
-            _drain(physics, hidden, devices, cell, count, (x_negative[b, j] == d_negative[b, i]) != flip, key)
+            _drain(physics, hidden, pulses, devices, cell, count, (x_negative[b, j] == d_negative[b, i]) != flip, key)
             if write_sigma > F(0):
-                xi = keyed.gaussian(keys[n, 2], keys[n, 3], np.uint32(cell), np.uint32(0))
+                xi = keyed.gaussian(keys[2], keys[3], np.uint32(cell), pulses[cell])
                 read[cell] = F(hidden[cell] + F(F(write_sigma * devices[cell, ALIVE]) * xi))
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
-def _serial(physics, hidden, read, devices, trains, keys, repeat, write_sigma, flip):  # type: ignore[no-untyped-def]
+def _serial(physics, hidden, pulses, read, devices, trains, keys, repeat, write_sigma, flip):  # type: ignore[no-untyped-def]
     for i in range(trains[1].shape[1]):
-        _update_row(i, physics, hidden, read, devices, trains, keys, repeat, write_sigma, flip)
+        _update_row(i, physics, hidden, pulses, read, devices, trains, keys, repeat, write_sigma, flip)
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy", parallel=True)
-def _parallel(physics, hidden, read, devices, trains, keys, repeat, write_sigma, flip):  # type: ignore[no-untyped-def]
+def _parallel(physics, hidden, pulses, read, devices, trains, keys, repeat, write_sigma, flip):  # type: ignore[no-untyped-def]
     for i in nb.prange(trains[1].shape[1]):
-        _update_row(i, physics, hidden, read, devices, trains, keys, repeat, write_sigma, flip)
+        _update_row(i, physics, hidden, pulses, read, devices, trains, keys, repeat, write_sigma, flip)
 
 
 def update(cells: int, *arguments: Any) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 
 from rpudriver.backends.simulated import kernels
 from rpudriver.backends.simulated.bank import Bank
-from rpudriver.keyed.arrays import stream_number
+from rpudriver.keyed import arrays
 from rpudriver.types import PulseTrains
 
 SAMPLES_AT_ONCE = 2**14  # bounds the memory of their keys, and the time until Ctrl-C is heard
@@ -15,8 +15,8 @@ def has_kernel(bank: Bank) -> bool:
     return bank.hidden.device.type == "cpu" and type(bank.device.response) in kernels.FAMILIES
 
 
-def apply_trains(bank: Bank, trains: PulseTrains, repeat: int, first: int, strength: float, flip: bool) -> None:
-    """Pulse a bank with a batch of trains, `repeat` times; the first sample has the number `first`."""
+def apply_trains(bank: Bank, trains: PulseTrains, repeat: int, strength: float, flip: bool) -> None:
+    """Pulse a bank with a batch of trains, `repeat` times."""
     if not len(trains):
         return
     x_words = trains.x_words.contiguous().numpy()
@@ -34,19 +34,20 @@ def apply_trains(bank: Bank, trains: PulseTrains, repeat: int, first: int, stren
     device = bank.device
     noise = (np.float32(device.c2c), np.float32(device.c2c_additive))
     physics = (kernels.FAMILIES[type(device.response)], bank.table, *noise, np.float32(strength))
-    streams = np.array([stream_number(f"{bank.stream}/{purpose}") for purpose in ("pulse", "write")], np.uint32)
+    words = [arrays.key(bank.seed, f"{bank.stream}/{purpose}", 0) for purpose in ("pulse", "write")]
+    keys = np.array(words, np.uint32).ravel()
     at_once = max(1, SAMPLES_AT_ONCE // len(trains))
     for start in range(0, repeat, at_once):
         rounds = min(at_once, repeat - start)
-        number = np.uint64(first + start * len(trains))
         kernels.update(
             bank.hidden.numel(),
             physics,
             bank.hidden.numpy(),
+            bank.pulses.numpy().view(np.uint32),
             bank.read.numpy(),
             bank.packed,
             packed,
-            kernels.sample_keys(np.uint64(bank.seed), streams, number, len(trains) * rounds),
+            keys,
             rounds,
             np.float32(device.write_noise * device.dw_min.mean),
             flip,

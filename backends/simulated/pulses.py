@@ -26,14 +26,13 @@ class Action:
     flip: bool = False
 
 
-def apply_trains(bank: Bank, trains: PulseTrains, repeat: int, first: int, action: Action) -> None:
-    """Pulse a bank with a batch of trains, `repeat` times; the first sample has the number `first`."""
+def apply_trains(bank: Bank, trains: PulseTrains, repeat: int, action: Action) -> None:
+    """Pulse a bank with a batch of trains, `repeat` times."""
     for chunk, rounds in _chunks(len(trains), repeat, bank.hidden.numel()):
         counts = _signed_counts(trains[chunk], action.flip)
         if rounds > 1:
             counts = counts.repeat(1, rounds)
-        _drain(bank, counts, first, action.strength)
-        first += counts.shape[1]
+        _drain(bank, counts, action.strength)
 
 
 def _chunks(samples: int, repeat: int, cells: int) -> Iterator[tuple[slice, int]]:
@@ -69,20 +68,21 @@ def _slots(words: torch.Tensor, negative: torch.Tensor, longest: int) -> torch.T
     return torch.where(negative[..., None], -slots, slots)
 
 
-def _drain(bank: Bank, counts: torch.Tensor, first: int, strength: float) -> None:
+def _drain(bank: Bank, counts: torch.Tensor, strength: float) -> None:
     """Apply the counted pulses ``[cells, B]`` to a bank."""
     where = counts.nonzero()
     if not len(where):
         return
-    cell, sample = where[:, 0], where[:, 1]
-    signed = counts[cell, sample]
+    cell = where[:, 0]
+    signed = counts[cell, where[:, 1]]
     size = signed.abs().long()
     queues = _Queues(cell, size, counts.shape[0])
-    xi = _pulse_noise(bank, cell, sample, size, first, counts.shape[1]) if _noisy(bank) else None
+    xi = _pulse_noise(bank, queues) if _noisy(bank) else None
     up = (signed > 0).repeat_interleave(size)[queues.order]
-    _lock_step(bank, queues, up, None if xi is None else xi[queues.order], strength)
+    _lock_step(bank, queues, up, xi, strength)
+    bank.pulses += queues.total.to(torch.int32)
     if bank.device.write_noise:
-        _write_noise(bank, cell, sample, first, counts.shape[1])
+        _write_noise(bank, queues.cells)
 
 
 class _Queues:
@@ -93,12 +93,15 @@ class _Queues:
     cells : the devices that see a pulse, longest queue first.
     order : int64 ``[events]``; events sorted by round, within a round by position in `cells`.
     sizes : number of devices that take part in each round.
+    total : int64 ``[all devices]``, how many pulses each of them sees.
+    of, rank : int64 ``[events]`` in the order of rounds: the device, and how many pulses it has seen before.
     """
 
     def __init__(self, cell: torch.Tensor, size: torch.Tensor, cells: int) -> None:
         total = torch.zeros(cells, dtype=torch.int64, device=cell.device).index_add_(0, cell, size)
         length, by_length = total.sort(descending=True, stable=True)
         used = int((length > 0).sum())
+        self.total = total
         self.cells = by_length[:used]
         position = torch.empty_like(by_length)
         position[by_length] = torch.arange(cells, device=cell.device)
@@ -106,6 +109,7 @@ class _Queues:
         start = total.cumsum(0) - total
         rank = torch.arange(len(of_event), device=cell.device) - start[of_event]
         self.order = (rank * used + position[of_event]).argsort()
+        self.of, self.rank = of_event[self.order], rank[self.order]
         rounds = torch.arange(int(length[0]), device=cell.device)
         self.sizes: list[int] = torch.searchsorted(-length[:used], -rounds, right=False).tolist()
 
@@ -116,15 +120,10 @@ def _noisy(bank: Bank) -> bool:
     return bool(device.c2c or device.c2c_additive or own_spread)
 
 
-def _pulse_noise(
-    bank: Bank, cell: torch.Tensor, sample: torch.Tensor, size: torch.Tensor, first: int, samples: int
-) -> torch.Tensor:
-    """Return the standard normal number of each event, drawn by sample, device and the pulse's place in the sample."""
-    k0, k1 = keyed.key(bank.seed, f"{bank.stream}/pulse", first, samples, cell.device)
-    group = torch.arange(len(cell), device=cell.device).repeat_interleave(size)
-    pulse = torch.arange(len(group), device=cell.device) - (size.cumsum(0) - size)[group]
-    of = sample[group]
-    return keyed.gaussian((k0[of], k1[of]), cell[group].to(torch.int32), pulse.to(torch.int32))
+def _pulse_noise(bank: Bank, queues: _Queues) -> torch.Tensor:
+    """Return the standard normal number of each event, drawn by the device and the number of the pulse in its life."""
+    k0, k1 = keyed.key(bank.seed, f"{bank.stream}/pulse", 0, 1, queues.of.device)
+    return keyed.gaussian((k0, k1), queues.of.to(torch.int32), bank.pulses[queues.of] + queues.rank.to(torch.int32))
 
 
 def _lock_step(bank: Bank, queues: _Queues, up: torch.Tensor, xi: torch.Tensor | None, strength: float) -> None:
@@ -152,12 +151,9 @@ def _lock_step(bank: Bank, queues: _Queues, up: torch.Tensor, xi: torch.Tensor |
     bank.hidden[queues.cells] = w
 
 
-def _write_noise(bank: Bank, cell: torch.Tensor, sample: torch.Tensor, first: int, samples: int) -> None:
-    """Draw what pulsed devices read as, from the last sample that pulsed each."""
-    last = torch.ones_like(cell, dtype=torch.bool)
-    last[:-1] = cell[1:] != cell[:-1]
-    cells, of = cell[last], sample[last]
-    k0, k1 = keyed.key(bank.seed, f"{bank.stream}/write", first, samples, cell.device)
-    xi = keyed.gaussian((k0[of], k1[of]), cells.to(torch.int32), torch.zeros_like(cells, dtype=torch.int32))
+def _write_noise(bank: Bank, cells: torch.Tensor) -> None:
+    """Draw what pulsed devices read as, by the number of pulses that they have seen."""
+    k0, k1 = keyed.key(bank.seed, f"{bank.stream}/write", 0, 1, cells.device)
+    xi = keyed.gaussian((k0, k1), cells.to(torch.int32), bank.pulses[cells])
     sigma = bank.device.write_noise * bank.device.dw_min.mean
     bank.read[cells] = bank.hidden[cells] + sigma * xi * bank.parameters["alive"][cells]

@@ -233,7 +233,14 @@ class SamplesShareNoise(Sound):
     """All samples of a batch see the noise of the first."""
 
     def _execute(self, steps: Sequence[Numbered]) -> list[ReadResult]:
-        return super()._execute([part for numbered in steps for part in self.parts(numbered)])
+        results = []
+        for numbered in steps:
+            seen = {key: bank.pulses.clone() for key, bank in self._banks.items()}
+            for part in self.parts(numbered):
+                for key, count in seen.items():  # every part draws what the first drew
+                    self._banks[key].pulses = count.clone()
+                results += super()._execute([part])
+        return results
 
     def parts(self, numbered: Numbered) -> list[Numbered]:
         step = numbered.step

@@ -101,7 +101,7 @@ class TestStuckDevices:
 
 class TestPulseNoise:
     @pytest.mark.parametrize("response", [{"family": "constant"}, {"family": "soft-bounds"}])
-    def test_draw_by_sample_cell_and_place_in_the_sample(self, response: dict[str, Any]) -> None:
+    def test_draw_by_cell_and_the_number_of_the_pulse_in_its_life(self, response: dict[str, Any]) -> None:
         chip = open_chip({"response": response, "w_max": 0.6, "w_min": -0.6, "c2c": 0.3, "c2c_additive": 0.2})
         array = chip.allocate("A", 3, 4)
         chip.apply_pulses(array, uniform_trains((3, 4), [1, -1], bl=3))
@@ -110,7 +110,7 @@ class TestPulseNoise:
             for k in range(3):
                 q = 1.0 if response["family"] == "constant" else 1 - sign * w / 0.6
                 s = np.sqrt((0.3 * q) ** 2 + 0.2**2)
-                w = np.clip(w + sign * 0.01 * (q + s * drawn("A/device/pulse", n, 12, k)), -0.6, 0.6)
+                w = np.clip(w + sign * 0.01 * (q + s * drawn("A/device/pulse", 0, 12, 3 * n + k)), -0.6, 0.6)
         np.testing.assert_allclose(state_of(chip, array).numpy().ravel(), w, atol=1e-7)
 
     def test_a_device_counts_only_the_pulses_that_it_sees(self) -> None:
@@ -138,7 +138,7 @@ class TestWriteNoise:
         off = weights_of(chip, array) - state_of(chip, array)
         assert torch.allclose(state_of(chip, array), torch.tensor(0.03, dtype=torch.float64))
         assert_normal(off, 0.0, 1.4 * 0.01)
-        np.testing.assert_allclose(off.numpy().ravel(), 0.014 * drawn("A/device/write", 2, 6000), atol=1e-7)
+        np.testing.assert_allclose(off.numpy().ravel(), 0.014 * drawn("A/device/write", 0, 6000, 3), atol=1e-7)
 
     def test_it_uses_the_mean_step_whatever_the_device(self) -> None:
         chip = open_chip({"write_noise": 1.0, "dw_min": {"mean": 0.01, "d2d": 0.7, "form": "log-normal"}})
