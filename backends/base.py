@@ -11,40 +11,22 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Self, final
+from typing import Any, ClassVar, Self, final
 
 import torch
 
 from rpudriver.backends.capabilities import Capabilities
 from rpudriver.backends.meter import CostMeter
+from rpudriver.backends.numbering import Counters, Numbered, expand, joined, split
 from rpudriver.backends.placement import Diagonals
 from rpudriver.backends.snapshots import VERSION, check_snapshot, check_state
 from rpudriver.backends.validation import Limits, Validator, check_limits
 from rpudriver.backends.writing import write_and_verify
 from rpudriver.config.model import did_you_mean
 from rpudriver.errors import AllocationError, BackendError, ConfigError, NotArmedError, StepError
-from rpudriver.types import Array, Cell, Port, Pulse, PulseTrains, Read, ReadResult, Step, Steps, Wait
+from rpudriver.types import Array, Cell, Port, Pulse, PulseTrains, Read, ReadResult, Scan, Step, Steps, Wait
 
-
-@final
-@dataclass(frozen=True)
-class Numbered:
-    """A step and the number of its first sample or vector.
-
-    `first` counts from zero, for each array by itself; a `Read` of several arrays holds the number that its first
-    array has reached. `Wait` is always 0.
-    """
-
-    step: Step
-    first: int = 0
-
-
-@dataclass
-class Counters:
-    """How many pulse-train samples and read vectors an array has seen."""
-
-    samples: int = 0
-    vectors: int = 0
+__all__ = ["CrossbarBackend", "Numbered", "Status"]
 
 
 @final
@@ -64,6 +46,7 @@ class _State:
     counters: dict[str, Counters] = field(default_factory=dict)
     meter: CostMeter = field(default_factory=CostMeter)
     limits: Limits | None = None
+    allowed: tuple[int, float] = (0, 0.0)
     closed: bool = False
 
 
@@ -84,10 +67,12 @@ class CrossbarBackend(ABC):
     ...     y = chip.read_matvec(array, torch.ones(1, 3)).values
     """
 
+    takes_scans: ClassVar[bool] = False  # whether `_execute` gets a `Scan` as it is; otherwise as pulses and reads
+
     def __init__(self, capabilities: Capabilities, fingerprint: str) -> None:
         self._capabilities = capabilities
         self._fingerprint = fingerprint
-        self._state = _State()
+        self._state = _State(allowed=Limits().within(capabilities))
         self._space = Diagonals(capabilities.arrays, capabilities.rows, capabilities.columns)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -100,6 +85,11 @@ class CrossbarBackend(ABC):
     def capabilities(self) -> Capabilities:
         """What this chip can do."""
         return self._capabilities
+
+    @property
+    def allowed(self) -> tuple[int, float]:
+        """The longest bit length and the largest input within the chip's capabilities and the armed limits."""
+        return self._state.allowed
 
     # ---- the contract -------------------------------------------------------------------------------------------
 
@@ -137,7 +127,7 @@ class CrossbarBackend(ABC):
 
     @final
     def run(self, steps: Steps) -> tuple[ReadResult, ...]:
-        """Run steps in order and return one `ReadResult` for each `Read`.
+        """Run steps in order and return one `ReadResult` for each `Read` and each `Scan`.
 
         All steps are validated before the first is sent. Nothing is retried inside a sequence: a saturated output is
         only flagged.
@@ -152,14 +142,15 @@ class CrossbarBackend(ABC):
         validator = Validator(self._capabilities, self._state.arrays, limits)
         for position, step in enumerate(steps):
             validator.check(position, step)
-        split = [part for step in steps for part in self._split(step)]
-        results = self._execute([self._number(step) for step in split])
-        expected = sum(isinstance(step, Read) for step in split)
+        plan = [self._plan(step) for step in steps]
+        sent = [part for parts in plan for part in parts]
+        results = self._execute(sent)
+        expected = sum(isinstance(part.step, Read | Scan) for part in sent)
         if len(results) != expected:
             raise BackendError(f"backend returned {len(results)} results for {expected} reads; mend its _execute")
         for step in steps:
             self._count(step)
-        return self._join(steps, list(results))
+        return _join(steps, plan, list(results))
 
     @final
     def apply_pulses(
@@ -198,11 +189,11 @@ class CrossbarBackend(ABC):
         """
         limits = limits or Limits()
         check_limits(limits, self._capabilities)
-        self._state.limits = limits
+        self._state.limits, self._state.allowed = limits, limits.within(self._capabilities)
 
     def idle(self) -> None:
         """Put every output at rest and disarm."""
-        self._state.limits = None
+        self._state.limits, self._state.allowed = None, Limits().within(self._capabilities)
 
     def status(self) -> Status:
         """Return arming, limits, arrays and cost so far; sends nothing."""
@@ -296,7 +287,10 @@ class CrossbarBackend(ABC):
 
     @abstractmethod
     def _execute(self, steps: Sequence[Numbered]) -> Sequence[ReadResult]:
-        """Run validated, numbered steps in order; one result for each read. Sums occur only where the chip can sum."""
+        """Run validated, numbered steps in order; one result for each read.
+
+        Sums occur only where the chip can sum, scans only where `takes_scans` is set.
+        """
 
     @abstractmethod
     def _save(self, array: Array) -> dict[str, torch.Tensor]:
@@ -321,15 +315,12 @@ class CrossbarBackend(ABC):
             raise NotArmedError("this chip is not armed: call arm() before pulses and reads")
         return self._state.limits
 
-    def _split(self, step: Step) -> list[Step]:
-        """Return the reads that a chip without summed reads makes of a sum, or the step itself."""
-        weighted = isinstance(step, Read) and (len(step.terms) > 1 or step.terms[0][1] != 1.0)
-        if isinstance(step, Read) and weighted and not self._capabilities.summed_reads:
-            return [Read(((array, 1.0),), step.x, step.transposed) for array, _ in step.terms]
-        return [step]
+    def _plan(self, step: Step) -> list[Numbered]:
+        """Return what the hook gets for a step, and advance the counters of the arrays that it touches."""
+        numbered = [self._number(part) for part in split(step, self._capabilities.summed_reads)]
+        return numbered if self.takes_scans or not isinstance(step, Scan) else expand(numbered[0])
 
     def _number(self, step: Step) -> Numbered:
-        """Return the step with its number, and advance the counters of the arrays that it touches."""
         match step:
             case Pulse():
                 counters = self._state.counters[step.array.name]
@@ -339,6 +330,11 @@ class CrossbarBackend(ABC):
                 numbered = Numbered(step, self._state.counters[step.terms[0][0].name].vectors)
                 for array in {array.name: array for array, _ in step.terms}.values():
                     self._state.counters[array.name].vectors += len(step.x)
+            case Scan():
+                counters = self._state.counters[step.array.name]
+                numbered = Numbered(step, counters.samples, counters.vectors)
+                counters.samples += len(step.trains)
+                counters.vectors += len(step.columns)
             case Wait():
                 numbered = Numbered(step)
         return numbered
@@ -349,25 +345,26 @@ class CrossbarBackend(ABC):
                 self._state.meter.add_pulse(step, self._capabilities)
             case Read():
                 self._state.meter.add_read(step, self._capabilities)
+            case Scan():
+                self._state.meter.add_scan(step, self._capabilities)
             case Wait():
                 self._state.meter.add_wait(step)
-
-    def _join(self, steps: Steps, results: list[ReadResult]) -> tuple[ReadResult, ...]:
-        """Add up the parts of sums that were read one by one."""
-        joined = []
-        for step in steps:
-            if isinstance(step, Read):
-                split = self._split(step)
-                parts = [results.pop(0) for _ in split]
-                joined.append(parts[0] if split[0] is step else _weighted_sum(step, parts))
-        return tuple(joined)
 
 
 def _rectangles(cell: Cell) -> int:
     return 1 if cell is Cell.SINGLE else 2
 
 
-def _weighted_sum(step: Read, parts: Sequence[ReadResult]) -> ReadResult:
-    weights = [weight for _, weight in step.terms]
-    values = torch.stack([weight * part.values for weight, part in zip(weights, parts, strict=True)]).sum(0)
-    return ReadResult(values, torch.stack([part.saturated for part in parts]).any(0))
+def _join(steps: Steps, plan: Sequence[Sequence[Numbered]], results: list[ReadResult]) -> tuple[ReadResult, ...]:
+    """Put together the results of steps that were sent in parts."""
+    whole, taken = [], 0
+    for step, sent in zip(steps, plan, strict=True):
+        if isinstance(step, Read | Scan):
+            if len(sent) == 1 and sent[0].step is step:
+                parts, result = 1, results[taken]
+            else:
+                parts = sum(isinstance(part.step, Read) for part in sent)
+                result = joined(step, results[taken : taken + parts])
+            taken += parts
+            whole.append(result)
+    return tuple(whole)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from rpudriver.backends.capabilities import Capabilities
 from rpudriver.backends.counting import count_pulses
-from rpudriver.types import Pulse, Read, Wait
+from rpudriver.types import Pulse, PulseTrains, Read, Scan, Wait
 
 
 @dataclass
@@ -33,21 +33,29 @@ class CostMeter:
 
     def add_pulse(self, step: Pulse, capabilities: Capabilities) -> None:
         """Count a `Pulse`."""
-        kind = capabilities.kinds[step.kind]
-        line_pulses, coincidences, slots = count_pulses(step.trains)
-        self.samples += step.repeat * len(step.trains)
-        self.line_pulses += step.repeat * line_pulses
-        self.coincidences += step.repeat * coincidences
-        self.chip_time_s += step.repeat * slots * (kind.width_s + capabilities.slot_gap_s)
-        self.energy_j += step.repeat * (
-            line_pulses * kind.line_pulse_energy_j + coincidences * kind.coincidence_energy_j
-        )
+        self._add_trains(step.trains, step.kind, step.repeat, capabilities)
 
     def add_read(self, step: Read, capabilities: Capabilities) -> None:
         """Count a `Read`, made at once where the chip can sum and one by one where it cannot."""
         array = step.terms[0][0]
         vectors = len(step.x) * (1 if capabilities.summed_reads else len(step.terms))
-        lines = array.n_in if step.transposed else array.n_out
+        self._add_vectors(vectors, array.n_in if step.transposed else array.n_out, capabilities)
+
+    def add_scan(self, step: Scan, capabilities: Capabilities) -> None:
+        """Count a `Scan`: its pulses and its reads."""
+        self._add_trains(step.trains, step.kind, 1, capabilities)
+        self._add_vectors(len(step.columns), step.array.n_out, capabilities)
+
+    def _add_trains(self, trains: PulseTrains, kind_name: str, repeat: int, capabilities: Capabilities) -> None:
+        kind = capabilities.kinds[kind_name]
+        line_pulses, coincidences, slots = count_pulses(trains)
+        self.samples += repeat * len(trains)
+        self.line_pulses += repeat * line_pulses
+        self.coincidences += repeat * coincidences
+        self.chip_time_s += repeat * slots * (kind.width_s + capabilities.slot_gap_s)
+        self.energy_j += repeat * (line_pulses * kind.line_pulse_energy_j + coincidences * kind.coincidence_energy_j)
+
+    def _add_vectors(self, vectors: int, lines: int, capabilities: Capabilities) -> None:
         self.reads += vectors
         self.chip_time_s += vectors * capabilities.read_time_s
         self.energy_j += vectors * lines * capabilities.read_energy_j

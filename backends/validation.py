@@ -10,7 +10,7 @@ from rpudriver.backends.capabilities import Capabilities
 from rpudriver.backends.counting import late_sample
 from rpudriver.config.model import did_you_mean
 from rpudriver.errors import LimitError, StepError, UnsupportedError
-from rpudriver.types import Array, Cell, Port, Pulse, PulseTrains, Read, Step, Wait
+from rpudriver.types import Array, Cell, Port, Pulse, PulseTrains, Read, Scan, Step, Wait
 
 FLOAT32_SLACK = 1 + 2.0**-23  # a bound like 0.3 is a little larger as a float32 than as a float
 
@@ -70,11 +70,13 @@ class Validator:
                 self._pulse(where, step)
             case Read():
                 self._read(where, step)
+            case Scan():
+                self._scan(where, step)
             case Wait():
                 if not (math.isfinite(step.seconds) and step.seconds >= 0):
                     raise StepError(f"{where}: Wait({step.seconds}) must be a finite time of at least 0 s")
             case _:
-                raise StepError(f"{where}: {type(step).__name__} is not a step; use Pulse, Read or Wait")
+                raise StepError(f"{where}: {type(step).__name__} is not a step; use Pulse, Read, Scan or Wait")
 
     def _known(self, where: str, array: Array) -> None:
         if self._arrays.get(array.name) != array:
@@ -84,32 +86,67 @@ class Validator:
             )
 
     def _pulse(self, where: str, step: Pulse) -> None:
-        self._known(where, step.array)
-        trains, array = step.trains, step.array
-        sides = (trains.d_words.shape[1], trains.x_words.shape[1])
-        if sides != array.shape:
-            raise StepError(
-                f"{where}: trains for {sides[0]} x {sides[1]} lines do not fit array {array.name!r} of {array.shape}"
-            )
+        array = step.array
+        self._known(where, array)
         if not isinstance(step.port, Port):
             raise StepError(f"{where}: port = {step.port!r} must be Port.DEVICE or Port.REFERENCE")
         if step.port is Port.REFERENCE and array.cell is Cell.SINGLE:
             raise StepError(f"{where}: array {array.name!r} has single devices, no reference; allocate other cells")
         if not isinstance(step.repeat, int) or step.repeat < 1:
             raise StepError(f"{where}: repeat = {step.repeat!r} must be a whole number of at least 1")
+        self._trains(where, step, step.repeat)
+
+    def _trains(self, where: str, step: Pulse | Scan, repeat: int) -> None:
+        trains, array = step.trains, step.array
+        sides = (trains.d_words.shape[1], trains.x_words.shape[1])
+        if sides != array.shape:
+            raise StepError(
+                f"{where}: trains for {sides[0]} x {sides[1]} lines do not fit array {array.name!r} of {array.shape}"
+            )
         self._kind(where, step)
         longest = int(trains.bl.max()) if len(trains) else 0
         most, _ = self._limits.within(self._capabilities)
         if longest > most:
             raise LimitError(f"{where}: BL = {longest} is beyond this chip's limit of {most}; draw shorter trains")
         _no_late_bits(where, trains)
-        budget, worst = self._limits.max_device_pulses, int(trains.bl.sum()) * step.repeat
+        budget, worst = self._limits.max_device_pulses, int(trains.bl.sum()) * repeat
         if budget is not None and worst > budget:
             raise LimitError(
                 f"{where}: up to {worst} pulses on one device, {budget} are armed; split the step or arm more"
             )
 
-    def _kind(self, where: str, step: Pulse) -> None:
+    def _scan(self, where: str, step: Scan) -> None:
+        self._known(where, step.array)
+        self._trains(where, step, 1)
+        for name, values in (("columns", step.columns), ("after", step.after)):
+            if values.dtype is not torch.int64 or values.ndim != 1 or values.device.type != "cpu":
+                raise StepError(
+                    f"{where}: {name} must be int64 [R] on the CPU; "
+                    f"got {values.dtype} {list(values.shape)} on {values.device}"
+                )
+        if len(step.columns) != len(step.after):
+            raise StepError(
+                f"{where}: {len(step.columns)} columns and {len(step.after)} places; give one of each for a vector"
+            )
+        if len(step.after):
+            n_in, samples = step.array.n_in, len(step.trains)
+            if int(step.columns.min()) < 0 or int(step.columns.max()) >= n_in:
+                raise StepError(f"{where}: columns must lie in [0, {n_in - 1}]; got {step.columns.tolist()}")
+            if int(step.after[0]) < 0 or int(step.after[-1]) > samples or bool((step.after.diff() < 0).any()):
+                raise StepError(
+                    f"{where}: after must not fall and lie in [0, {samples}], the number of samples; "
+                    f"got {step.after.tolist()}"
+                )
+        self._amplitude(where, step.amplitude)
+
+    def _amplitude(self, where: str, amplitude: float) -> None:
+        bound, armed = self._capabilities.input_bound, self._limits.max_input
+        if not 0 < amplitude <= bound:  # also refuses NaN
+            raise StepError(f"{where}: amplitude = {amplitude!r} must lie in (0, {bound:g}], the chip's input range")
+        if armed is not None and amplitude > armed:
+            raise LimitError(f"{where}: amplitude = {amplitude:g}, {armed:g} is armed; lower it or arm a larger limit")
+
+    def _kind(self, where: str, step: Pulse | Scan) -> None:
         kind = self._capabilities.kinds.get(step.kind)
         if kind is None:
             raise StepError(

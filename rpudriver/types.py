@@ -174,6 +174,33 @@ class Read:
 
 
 @final
+@dataclass(frozen=True, eq=False)
+class Scan:
+    """Apply the B samples of pulse trains in order and read single columns in between: R vectors.
+
+    It is what `Pulse` and `Read` steps would say one after the other; a backend that does not take it gets those.
+
+    Attributes
+    ----------
+    array : Array
+        Pulses go to its port `Port.DEVICE`, once.
+    columns : int64 tensor ``[R]`` on the CPU
+        Vector r has the input `amplitude` at column ``columns[r]`` and zero elsewhere.
+    after : int64 tensor ``[R]`` on the CPU
+        Vector r is read after the first ``after[r]`` samples: 0 to B, never less than the one before.
+    amplitude : float in (0, input bound of the chip]
+    kind : entry of the chip profile, as in `Pulse`.
+    """
+
+    array: Array
+    trains: PulseTrains
+    columns: torch.Tensor
+    after: torch.Tensor
+    amplitude: float = 1.0
+    kind: str = "update"
+
+
+@final
 @dataclass(frozen=True)
 class Wait:
     """Let chip time pass."""
@@ -181,14 +208,14 @@ class Wait:
     seconds: float
 
 
-Step = Pulse | Read | Wait
+Step = Pulse | Read | Scan | Wait
 Steps = Sequence[Step]
 
 
 @final
 @dataclass(frozen=True, eq=False)
 class ReadResult:
-    """What a `Read` brought up.
+    """What a `Read` or a `Scan` brought up.
 
     Attributes
     ----------

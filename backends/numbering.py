@@ -1,0 +1,84 @@
+"""Steps as a backend gets them: numbered, and split where the chip cannot take them whole."""
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import final
+
+import torch
+
+from rpudriver.types import Pulse, Read, ReadResult, Scan, Step
+
+
+@final
+@dataclass(frozen=True)
+class Numbered:
+    """A step and the numbers of its first sample and vector.
+
+    Both count from zero, for each array by itself.
+
+    Attributes
+    ----------
+    first : of the first sample, or of the first vector of a `Read`; a `Read` of several arrays holds the number that
+        its first array has reached. `Wait` is always 0.
+    vector : of the first vector of a `Scan`.
+    """
+
+    step: Step
+    first: int = 0
+    vector: int = 0
+
+
+@dataclass
+class Counters:
+    """How many pulse-train samples and read vectors an array has seen."""
+
+    samples: int = 0
+    vectors: int = 0
+
+
+def expand(numbered: Numbered) -> list[Numbered]:
+    """Return the numbered `Pulse` and `Read` steps that a numbered `Scan` stands for, vectors of one place together.
+
+    For backends without scans of their own, and those that need it for some chips only.
+    """
+    scan = numbered.step
+    if not isinstance(scan, Scan):
+        return [numbered]
+    after, terms = scan.after.tolist(), ((scan.array, 1.0),)
+    x = torch.zeros(len(after), scan.array.n_in)
+    x[torch.arange(len(after)), scan.columns] = scan.amplitude
+    x = x.to(scan.trains.x_words.device)
+    steps, start, r = [], 0, 0
+    while r < len(after):
+        place, stop = after[r], bisect_right(after, after[r])
+        if place > start:
+            steps.append(Numbered(Pulse(scan.array, scan.trains[start:place], scan.kind), numbered.first + start))
+        steps.append(Numbered(Read(terms, x[r:stop]), numbered.vector + r))
+        start, r = place, stop
+    if start < len(scan.trains):
+        steps.append(Numbered(Pulse(scan.array, scan.trains[start:], scan.kind), numbered.first + start))
+    return steps
+
+
+def split(step: Step, summed_reads: bool) -> list[Step]:
+    """Return the reads that a chip without summed reads makes of a sum, or the step itself."""
+    if summed_reads or not isinstance(step, Read) or (len(step.terms) == 1 and step.terms[0][1] == 1.0):
+        return [step]
+    return [Read(((array, 1.0),), step.x, step.transposed) for array, _ in step.terms]
+
+
+def joined(step: Read | Scan, parts: Sequence[ReadResult]) -> ReadResult:
+    """Return the result of a step from those of its parts: the terms of a sum, or the places of a scan."""
+    if isinstance(step, Scan):
+        return _chained(step, parts)
+    weights = [weight for _, weight in step.terms]
+    values = torch.stack([weight * part.values for weight, part in zip(weights, parts, strict=True)]).sum(0)
+    return ReadResult(values, torch.stack([part.saturated for part in parts]).any(0))
+
+
+def _chained(scan: Scan, parts: Sequence[ReadResult]) -> ReadResult:
+    if parts:
+        return ReadResult(torch.cat([part.values for part in parts]), torch.cat([part.saturated for part in parts]))
+    nothing = torch.zeros(0, scan.array.n_out, device=scan.trains.x_words.device)
+    return ReadResult(nothing, nothing > 0)
