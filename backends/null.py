@@ -7,17 +7,19 @@ import torch
 
 from rpudriver.backends.base import CrossbarBackend, Numbered
 from rpudriver.backends.simulated.options import fingerprint, parse_options
-from rpudriver.types import Array, Read, ReadResult
+from rpudriver.types import Array, Read, ReadResult, Scan
 
 
 class NullBackend(CrossbarBackend):
     """Validates, numbers and meters like every chip; pulses change nothing and reads return zeros."""
 
+    takes_scans = True
+
     def _allocate(self, array: Array) -> None:
         pass
 
     def _execute(self, steps: Sequence[Numbered]) -> Sequence[ReadResult]:
-        return [_zeros(numbered.step) for numbered in steps if isinstance(numbered.step, Read)]
+        return [_zeros(numbered.step) for numbered in steps if isinstance(numbered.step, Read | Scan)]
 
     def _save(self, array: Array) -> dict[str, torch.Tensor]:
         return {}
@@ -26,10 +28,12 @@ class NullBackend(CrossbarBackend):
         pass
 
 
-def _zeros(step: Read) -> ReadResult:
-    array = step.terms[0][0]
-    shape = len(step.x), array.n_in if step.transposed else array.n_out
-    device = step.x.device
+def _zeros(step: Read | Scan) -> ReadResult:
+    if isinstance(step, Scan):
+        shape, device = (len(step.columns), step.array.n_out), step.trains.x_words.device
+    else:
+        array = step.terms[0][0]
+        shape, device = (len(step.x), array.n_in if step.transposed else array.n_out), step.x.device
     return ReadResult(torch.zeros(shape, device=device), torch.zeros(shape, dtype=torch.bool, device=device))
 
 

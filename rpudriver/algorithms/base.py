@@ -9,7 +9,6 @@ import torch
 from pydantic import Field
 
 from rpudriver.backends.base import CrossbarBackend
-from rpudriver.backends.validation import Limits
 from rpudriver.config.model import StrictModel
 from rpudriver.trains import TrainSource, draw_trains
 from rpudriver.types import Array, Cell, PulseTrains
@@ -79,7 +78,7 @@ class Algorithm(StrictModel, Generic[StateT]):
         self, backend: CrossbarBackend, source: TrainSource, first: int, x: torch.Tensor, d: torch.Tensor, lr: float
     ) -> PulseTrains:
         """Return trains for ``lr * d x^T`` by this algorithm's management settings, within the armed limits."""
-        longest, _ = (backend.status().limits or Limits()).within(backend.capabilities)
+        longest, _ = backend.allowed
         return draw_trains(
             x,
             d,

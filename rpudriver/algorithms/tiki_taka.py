@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Annotated, ClassVar, Literal
 
+import numpy as np
 import torch
 from pydantic import Field
 
@@ -40,11 +41,11 @@ class TikiTaka(Algorithm[State]):
         trains = self.trains(backend, state.source, state.samples, x, d, self.fast_lr)
         transfers = schedule(state.samples, len(x), self.n_s, x.shape[1])
         reads = train_and_read(backend, state.arrays["A"], trains, transfers)
-        if transfers:
-            columns = torch.tensor([transfer.column for transfer in transfers], device=x.device)
-            one_hot = torch.nn.functional.one_hot(columns, x.shape[1]).to(x.dtype)
+        if len(transfers):
+            one_hot = torch.zeros(len(transfers), x.shape[1])
+            one_hot.numpy()[np.arange(len(transfers)), transfers.columns.numpy()] = 1.0
             source = TrainSource(state.source.seed, f"{state.source.stream}/transfer")
             first = state.samples // self.n_s
-            onto_c = self.trains(backend, source, first, one_hot, torch.stack(reads), lr * self.transfer_lr)
+            onto_c = self.trains(backend, source, first, one_hot.to(reads.device), reads, lr * self.transfer_lr)
             backend.run([Pulse(state.arrays["C"], onto_c)])
         return replace(state, samples=state.samples + len(x))

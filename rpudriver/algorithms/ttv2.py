@@ -7,15 +7,23 @@ import torch
 from pydantic import Field
 
 from rpudriver.algorithms.base import Algorithm, State
+from rpudriver.algorithms.filtering import filter_reads
 from rpudriver.algorithms.transfer import schedule, train_and_read
 from rpudriver.backends.base import CrossbarBackend
-from rpudriver.trains import TrainSource, single_pulses
+from rpudriver.trains import TrainSource
 from rpudriver.types import Array, Pulse
 
 
 @dataclass(frozen=True)
 class TTv2State(State):
-    """Adds the digital buffer ``H``, float32 ``[n_out, n_in]``, in pulses owed to C."""
+    """Adds the digital buffer ``H``, in pulses owed to C.
+
+    Attributes
+    ----------
+    buffer : float32 tensor ``[n_in, n_out]``
+        ``H`` transposed, so that a transfer touches neighbours. A step moves it in place: it belongs to the latest
+        state, and an earlier one to be kept needs a copy.
+    """
 
     buffer: torch.Tensor = field(default_factory=lambda: torch.zeros(0))
 
@@ -39,7 +47,7 @@ class TTv2(Algorithm[TTv2State]):
 
     def init(self, backend: CrossbarBackend, tile: str, n_out: int, n_in: int, seed: int) -> TTv2State:
         arrays = self.allocate(backend, tile, n_out, n_in)
-        return TTv2State(arrays, TrainSource(seed, f"{tile}/trains"), buffer=torch.zeros(n_out, n_in))
+        return TTv2State(arrays, TrainSource(seed, f"{tile}/trains"), buffer=torch.zeros(n_in, n_out))
 
     def terms(self, state: TTv2State) -> tuple[tuple[Array, float], ...]:
         return ((state.arrays["C"], 1.0),)
@@ -50,17 +58,9 @@ class TTv2(Algorithm[TTv2State]):
         trains = self.trains(backend, state.source, state.samples, x, d, self.fast_lr)
         transfers = schedule(state.samples, len(x), self.n_s, x.shape[1])
         reads = train_and_read(backend, state.arrays["A"], trains, transfers)
-        buffer = state.buffer.to(x.device, copy=True)  # made on the CPU
-        gain = lr * self.transfer_lr / backend.capabilities.device.dw_min
-        signs = []
-        for transfer, read in zip(transfers, reads, strict=True):
-            column = buffer[:, transfer.column]
-            column += gain * read
-            fired = torch.where(column.abs() >= 1, column.sign(), 0.0)
-            column -= (1 - self.hysteresis) * fired
-            signs.append(fired)
-        if signs:
-            columns = torch.tensor([transfer.column for transfer in transfers], device=x.device)
-            onto_c = single_pulses(columns, torch.stack(signs), x.shape[1])
+        buffer = state.buffer.to(reads.device)  # made on the CPU
+        if len(transfers):
+            gain = lr * self.transfer_lr / backend.capabilities.device.dw_min
+            onto_c = filter_reads(buffer, transfers.columns, reads, gain, self.hysteresis)
             backend.run([Pulse(state.arrays["C"], onto_c)])
         return replace(state, samples=state.samples + len(x), buffer=buffer)

@@ -13,7 +13,7 @@ from rpudriver.nn.handle import AnalogHandle, Recorder, refuse_copy
 from rpudriver.nn.initial import default_weights
 from rpudriver.nn.tiles import TileGrid
 
-STATE_VERSION = 1
+STATE_VERSION = 2
 Bias = Literal["analog", "digital", "none"]
 
 
