@@ -1,0 +1,12 @@
+"""All rows, group after group."""
+
+from collections.abc import Iterator
+
+from benchmarks import reads, updates
+from benchmarks.rows import Case
+
+
+def all_cases() -> Iterator[Case]:
+    """Yield every row in the order of the table."""
+    yield from updates.cases()
+    yield from reads.cases()
