@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from benchmarks import reads, updates
+from benchmarks import epochs, reads, updates
 from benchmarks.rows import Case
 
 
@@ -10,3 +10,4 @@ def all_cases() -> Iterator[Case]:
     """Yield every row in the order of the table."""
     yield from updates.cases()
     yield from reads.cases()
+    yield from epochs.cases()

@@ -7,7 +7,7 @@ import torch
 
 from benchmarks.timing import Call
 from rpudriver.backends.base import CrossbarBackend
-from rpudriver.backends.counting import count_pulses
+from rpudriver.backends.counting import tally
 from rpudriver.backends.registry import make
 from rpudriver.trains import TrainSource, draw_trains
 from rpudriver.types import Array, Pulse, PulseTrains
@@ -94,7 +94,7 @@ class Updates:
         """Return the coincidences a cross-point and sample of one draw of all trains, counted."""
         drawn = [self._trains(x, d) for x, d in self._turn[0]]
         samples = sum(len(trains) for trains in drawn)
-        return sum(count_pulses(trains)[1] for trains in drawn) / (samples * self._array.n_out * self._array.n_in)
+        return sum(tally(trains).coincidences for trains in drawn) / (samples * self._array.n_out * self._array.n_in)
 
 
 def synchronised(call: Call) -> Call:

@@ -4,26 +4,22 @@ Source of the settings: the authors' repository Zhaoxian-Wu/analog-training, ``N
 device is the paper's power response (eq. 148) with tau 0.6 and gamma 1. One column is transferred a mini-batch.
 """
 
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
 import torch
 
 from benchmarks.density import expected_density
+from benchmarks.our_network import FAST_LR, LAYERS, MAX_BL
 
-LR = 0.05  # transfer
-MAX_BL = {"tiki-taka": 31, "ttv2": 5}
+LR = 0.05  # of the transfer, and of scales and biases
 
 
 class PeerNetwork:
-    """aihwkit's network and optimizer, trained a mini-batch at a time.
+    """aihwkit's network and optimizer, trained a mini-batch at a time."""
 
-    Attributes
-    ----------
-    densities : list of (coincidences, cross-points) of the updates onto A, one a layer and mini-batch, while `watch`.
-    """
-
-    def __init__(self, algorithm: str, layers: tuple[int, ...], seed: int) -> None:
+    def __init__(self, algorithm: str, seed: int = 1, layers: tuple[int, ...] = LAYERS) -> None:
         from aihwkit.nn import AnalogLinear, AnalogSequential
         from aihwkit.optim import AnalogSGD
 
@@ -34,45 +30,59 @@ class PeerNetwork:
         self.model = AnalogSequential(*modules[:-1])
         self.optimizer = AnalogSGD(self.model.parameters(), lr=LR)
         self.optimizer.regroup_param_groups()
-        self.watch = False
-        self.densities: list[tuple[float, int]] = []
-        fast_lr = 0.01 * LR if algorithm == "tiki-taka" else 0.01  # only the latter is not scaled by the rate
-        for tile in self.model.analog_tiles():
-            _watch(self, tile, fast_lr, MAX_BL[algorithm])
+        self._rule = {"lr": FAST_LR[algorithm], "dw_min": 1e-3, "max_bl": MAX_BL[algorithm]}
 
-    def train_batch(self, x: torch.Tensor, y: torch.Tensor) -> bool:
-        """Train on a mini-batch; return nothing that costs time to make."""
+    def train_batch(self, x: torch.Tensor, y: torch.Tensor) -> None:
+        """Train on a mini-batch."""
         self.optimizer.zero_grad()
         loss = torch.nn.functional.cross_entropy(self.model(x), y)
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
-        return True
 
-    def test(self, x: torch.Tensor, y: torch.Tensor) -> float:
-        """Return the accuracy."""
+    def accuracy(self, x: torch.Tensor, y: torch.Tensor) -> float:
+        """Return the accuracy on a test set."""
         self.model.eval()
         with torch.no_grad():
             correct = int((self.model(x).argmax(1) == y).sum())
         self.model.train()
         return correct / len(y)
 
-    def density(self) -> float:
-        """Return the coincidences a cross-point and sample since `watch` was set."""
-        return sum(c for c, _ in self.densities) / sum(n for _, n in self.densities)
+    def layer_states(self) -> list[dict[str, Any]]:
+        """Return each layer's weights of C and A in chip units, scales and bias, as `OurNetwork` takes them."""
+        layers = [module for module in self.model if hasattr(module, "analog_module")]
+        return [_layer_state(layer) for layer in layers]
+
+    def density(self, train: Callable[[], object]) -> float:
+        """Return the expected coincidences a cross-point and sample of the updates onto A that `train` makes."""
+        seen: list[tuple[float, int]] = []
+        tiles = list(self.model.analog_tiles())
+        for tile in tiles:
+            tile.update = self._noting(tile.update, seen)
+        train()
+        for tile in tiles:
+            del tile.update  # the method of its class again
+        return sum(pulses for pulses, _ in seen) / sum(cells for _, cells in seen)
+
+    def _noting(self, update: Callable[..., None], seen: list[tuple[float, int]]) -> Callable[..., None]:
+        def noted(x: torch.Tensor, d: torch.Tensor) -> None:
+            cells = len(x) * x.shape[1] * d.shape[1]
+            seen.append((cells * expected_density(x, d, **self._rule), cells))
+            update(x, d)
+
+        return noted
 
 
-def _watch(network: PeerNetwork, tile: Any, lr: float, max_bl: int) -> None:
-    """Make a tile note the expected density of its updates while the network is watched."""
-    update = tile.update
-
-    def noted(x: torch.Tensor, d: torch.Tensor) -> None:
-        if network.watch:
-            cells = x.shape[1] * d.shape[1] * len(x)
-            density = expected_density(x, d, lr=lr, dw_min=1e-3, max_bl=max_bl)
-            network.densities.append((density * cells, cells))
-        update(x, d)
-
-    tile.update = noted
+def _layer_state(layer: Any) -> dict[str, Any]:
+    """Return the state of a layer, whose tiles lie side by side; each has its own scales, their mean becomes ours."""
+    tiles = list(layer.analog_tiles())
+    hidden = [tile.get_hidden_parameters() for tile in tiles]
+    scales = [tile.get_scales().detach().expand(layer.out_features) for tile in tiles]
+    mean = torch.stack(scales).mean(0)
+    state = {"scales": mean, "bias": layer.analog_module.bias.detach().clone()}
+    for name, device in (("fast", 0), ("weights", 1)):
+        parts = [torch.as_tensor(entry[f"hidden_weights_{device}"]).float() for entry in hidden]
+        state[name] = torch.cat([part * (s / mean)[:, None] for part, s in zip(parts, scales, strict=True)], 1)
+    return state
 
 
 def _config(algorithm: str) -> Any:
@@ -85,9 +95,8 @@ def _config(algorithm: str) -> Any:
 def _pow_step() -> Any:
     from aihwkit.simulator.configs.devices import PowStepDevice
 
-    return PowStepDevice(
-        dw_min=1e-3, pow_gamma=1.0, pow_gamma_dtod=0, w_max=0.6, w_min=-0.6, w_max_dtod=0, w_min_dtod=0
-    )
+    exact = {"pow_gamma_dtod": 0, "w_max_dtod": 0, "w_min_dtod": 0}  # dw_min keeps its 30 % d2d and c2c
+    return PowStepDevice(dw_min=1e-3, pow_gamma=1.0, w_max=0.6, w_min=-0.6, **exact)
 
 
 def _tiki_taka() -> Any:
