@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import final
 
+import numba as nb
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -10,8 +11,12 @@ import torch
 from rpudriver.errors import StepError
 from rpudriver.keyed import native
 from rpudriver.keyed import tensors as keyed
+from rpudriver.keyed.arrays import stream_number
 from rpudriver.keyed.native import word_count
 from rpudriver.types import PulseTrains
+
+PARALLEL_FROM = 2**14  # lines times samples below which a second thread costs more than it brings
+_U, _U64 = np.uint32, np.uint64
 
 
 @final
@@ -56,6 +61,106 @@ def draw_trains(
     if not (lr >= 0 and dw_min > 0 and max_bl >= 1):
         raise StepError(f"need lr >= 0, dw_min > 0, max_bl >= 1; got {lr}, {dw_min}, {max_bl}")
     x, d = x.detach(), d.detach()
+    options = (lr, dw_min, max_bl, update_management, bl_management)
+    if all(side.device.type == "cpu" and side.dtype is torch.float32 for side in (x, d)):
+        return _compiled_trains(x, d, options, source, first)
+    return _torch_trains(x, d, options, source, first)
+
+
+_Options = tuple[float, float, int, bool, bool]  # lr, dw_min, max_bl, update_management, bl_management
+
+
+def _compiled_trains(
+    x: torch.Tensor, d: torch.Tensor, options: _Options, source: TrainSource, first: int
+) -> PulseTrains:
+    """Return the trains of float32 tensors on the CPU."""
+    samples = len(x)
+    sides = x.contiguous().numpy(), d.contiguous().numpy()
+    negative = np.empty(sides[0].shape, np.bool_), np.empty(sides[1].shape, np.bool_)
+    active, amplitude, bl = np.empty((2, samples), np.int64), np.empty((2, samples)), np.empty(samples, np.int64)
+    lr, dw_min, max_bl, update_management, bl_management = options
+    numbers = (float(lr), float(dw_min), max_bl, update_management, bl_management)
+    side, sample, longest = _manage(*sides, *negative, numbers, active, amplitude, bl)
+    if side >= 0:
+        raise _not_finite("xd"[side], sample)
+    words = max(1, -(-longest // 32))
+    out = tuple(np.empty((*values.shape, words), _U) for values in sides)
+    work = samples * (sides[0].shape[1] + sides[1].shape[1]) if nb.get_num_threads() > 1 else 0
+    streams = (_U(stream_number(f"{source.stream}/x")), _U(stream_number(f"{source.stream}/d")))
+    fill = _fill_parallel if work >= PARALLEL_FROM else _fill_serial
+    fill(_U64(source.seed), streams, _U64(first), *sides, active, amplitude, bl, *out)
+    return PulseTrains(*(torch.from_numpy(part) for part in (*out, *negative, bl)))
+
+
+@native.compiled
+def _survey(values, negative):  # type: ignore[no-untyped-def]
+    """Note signs and how many values are not 0; return the largest size in float32, NaN or infinity if there is one.
+
+    Sizes are compared as integers, which order alike, put NaN last, and need no reassociation to be vectorised.
+    """
+    bits = values.view(_U)
+    worst, count = _U(0), _U(0)
+    for n in range(len(bits)):
+        size = _U(bits[n] & _U(0x7FFFFFFF))
+        worst = max(worst, size)
+        count = _U(count + _U(size != 0))
+        negative[n] = bits[n] > _U(0x80000000)
+    largest = np.empty(1, _U)
+    largest[0] = worst
+    return np.float64(largest.view(np.float32)[0]), count
+
+
+@native.compiled
+def _manage(x, d, x_negative, d_negative, options, active, amplitude, bl):  # type: ignore[no-untyped-def]
+    """Set the bit length and both amplitudes of each sample, as `draw_trains` defines them.
+
+    Returns the side (0: x, 1: d) and the sample that hold NaN or infinity, (-1, -1) if none, and the longest BL.
+    """
+    lr, dw_min, max_bl, update_management, bl_management = options
+    longest = 0
+    bad = (-1, -1)
+    for b in range(len(bl)):
+        x_max, active[0, b] = _survey(x[b], x_negative[b])
+        d_max, active[1, b] = _survey(d[b], d_negative[b])
+        if not np.isfinite(x_max) and bad[0] != 0:
+            bad = (0, b)
+        if not np.isfinite(d_max) and bad[0] < 0:
+            bad = (1, b)
+        amplitude[0, b], amplitude[1, b], bl[b] = 0.0, 0.0, 0
+        if not (x_max > 0 and d_max > 0 and lr > 0 and bad[0] < 0):
+            continue
+        length = min(max(np.ceil(lr * x_max * d_max / dw_min), 1.0), float(max_bl)) if bl_management else float(max_bl)
+        size = np.sqrt(lr / (length * dw_min))
+        ratio = np.sqrt(d_max / x_max) if update_management else 1.0
+        amplitude[0, b], amplitude[1, b], bl[b] = size * ratio, size / ratio, np.int64(length)
+        longest = max(longest, bl[b])
+    return bad[0], bad[1], longest
+
+
+@native.compiled
+def _fill_one(n, seed, streams, first, x, d, active, amplitude, bl, x_words, d_words):  # type: ignore[no-untyped-def]
+    b, step = n // 2, _U64(first + _U64(n // 2))
+    if n % 2 == 0:
+        native.sample_words(seed, streams[0], step, x[b], active[0, b], amplitude[0, b], bl[b], x_words[b])
+    else:
+        native.sample_words(seed, streams[1], step, d[b], active[1, b], amplitude[1, b], bl[b], d_words[b])
+
+
+@native.compiled
+def _fill_serial(seed, streams, first, x, d, active, amplitude, bl, x_words, d_words):  # type: ignore[no-untyped-def]
+    for n in range(2 * len(bl)):
+        _fill_one(n, seed, streams, first, x, d, active, amplitude, bl, x_words, d_words)
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy", parallel=True)
+def _fill_parallel(seed, streams, first, x, d, active, amplitude, bl, x_words, d_words):  # type: ignore[no-untyped-def]
+    for n in nb.prange(2 * len(bl)):
+        _fill_one(n, seed, streams, first, x, d, active, amplitude, bl, x_words, d_words)
+
+
+def _torch_trains(x: torch.Tensor, d: torch.Tensor, options: _Options, source: TrainSource, first: int) -> PulseTrains:
+    """Return the same trains on any torch device and of any float type."""
+    lr, dw_min, max_bl, update_management, bl_management = options
     x_max, d_max = _largest(x, "x"), _largest(d, "d")
     active = (x_max > 0) & (d_max > 0) & (lr > 0)
     x_safe, d_safe = np.where(active, x_max, 1.0), np.where(active, d_max, 1.0)
@@ -63,40 +168,39 @@ def draw_trains(
     amplitude = np.where(active, np.sqrt(lr / (bl * dw_min)), 0.0)
     ratio = np.sqrt(d_safe / x_safe) if update_management else 1.0
     bl = np.where(active, bl, 0).astype(np.int64)
+    length = torch.from_numpy(bl)
     return PulseTrains(
-        _draw_side(x, amplitude * ratio, bl, TrainSource(source.seed, f"{source.stream}/x"), first),
-        _draw_side(d, amplitude / ratio, bl, TrainSource(source.seed, f"{source.stream}/d"), first),
+        _torch_words(
+            x, torch.from_numpy(amplitude * ratio), length, TrainSource(source.seed, f"{source.stream}/x"), first
+        ),
+        _torch_words(
+            d, torch.from_numpy(amplitude / ratio), length, TrainSource(source.seed, f"{source.stream}/d"), first
+        ),
         x < 0,
         d < 0,
-        torch.from_numpy(bl),
+        length,
     )
+
+
+def _not_finite(name: str, sample: int) -> StepError:
+    return StepError(f"{name} of sample {sample} holds NaN or infinity; lower the learning rate or check the data")
 
 
 def _largest(values: torch.Tensor, name: str) -> npt.NDArray[np.float64]:
     largest = values.abs().amax(1).cpu().numpy().astype(np.float64)
     if not np.isfinite(largest).all():
         sample = int((~np.isfinite(largest)).argmax())
-        raise StepError(f"{name} of sample {sample} holds NaN or infinity; lower the learning rate or check the data")
+        raise _not_finite(name, sample)
     return largest
-
-
-def _draw_side(
-    values: torch.Tensor, amplitude: npt.NDArray[np.float64], bl: npt.NDArray[np.int64], source: TrainSource, first: int
-) -> torch.Tensor:
-    """Return uint32 words ``[B, n, W]``: line j fires with probability ``min(1, amplitude_b |value_j|)``.
-
-    Word w of line j uses the pulses ``32 w .. 32 w + 31`` of cell j.
-    """
-    if values.device.type == "cpu":
-        numbers = values.contiguous().numpy()
-        return torch.from_numpy(native.train_words(source.seed, source.stream, first, numbers, amplitude, bl))
-    return _torch_words(values, torch.from_numpy(amplitude), torch.from_numpy(bl), source, first)
 
 
 def _torch_words(
     values: torch.Tensor, amplitude: torch.Tensor, bl: torch.Tensor, source: TrainSource, first: int
 ) -> torch.Tensor:
-    """Return what `native.train_words` returns, on any torch device."""
+    """Return words ``[B, n, W]``, as `native.train_words` does: line j fires with ``min(1, amplitude_b |value_j|)``.
+
+    Word w of line j uses the pulses ``32 w .. 32 w + 31`` of cell j.
+    """
     (samples, lines), device, words = values.shape, values.device, word_count(bl.numpy())
     probability = (values.double().abs() * amplitude.to(device)[:, None]).clamp(0.0, 1.0)
     threshold = torch.floor(probability * 2.0**32 + 0.5).long()

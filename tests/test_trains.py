@@ -3,6 +3,7 @@
 import math
 from fractions import Fraction
 
+import numba as nb
 import numpy as np
 import pytest
 import torch
@@ -11,9 +12,10 @@ from hypothesis import strategies as st
 
 from rpudriver import trains as trains_module
 from rpudriver.errors import StepError
-from rpudriver.keyed import arrays
+from rpudriver.keyed import arrays, native
 from rpudriver.trains import TrainSource, counted_pulses, draw_trains, single_pulses
 from rpudriver.types import PulseTrains
+from tests.assembly import assembly, needs_avx2, vector_instructions
 
 SOURCE = TrainSource(5, "tile/trains")
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
@@ -153,27 +155,45 @@ def test_probabilities_are_clipped_at_one() -> None:
     assert net_pulses(trains).tolist() == [[[70, -70]]]
 
 
-def test_the_torch_path_draws_the_same_words(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The CPU takes the compiled path; other devices take this one."""
+def drawn_apart(density: float, lr: float, max_bl: int) -> tuple[torch.Tensor, torch.Tensor, dict[str, object]]:
     generator = torch.Generator().manual_seed(1)
-    x, d = torch.rand(40, 13, generator=generator) - 0.5, torch.randn(40, 7, generator=generator)
+    x, d = torch.rand(40, 67, generator=generator) - 0.5, torch.randn(40, 35, generator=generator)
+    x *= torch.rand(40, 67, generator=generator) < density
     d[3] = 0.0
+    x[4] = 0.0
+    x[5, 0], d[5, 0] = 3e38, 1e-42  # subnormal numbers are numbers
+    return x, d, {"lr": lr, "dw_min": 0.02, "max_bl": max_bl, "source": SOURCE, "first": 2**33 - 5}
 
-    def draw() -> PulseTrains:
-        return draw_trains(x, d, lr=1.0, dw_min=0.02, max_bl=100, source=SOURCE, first=2**33 - 5)
 
-    compiled = draw()
+@pytest.mark.parametrize(("lr", "max_bl"), [(1.0, 100), (0.02, 31), (50.0, 32)])
+@pytest.mark.parametrize("density", [1.0, 0.1])
+def test_the_torch_path_draws_the_same_trains(density: float, lr: float, max_bl: int) -> None:
+    """The CPU takes the compiled path for float32; other devices and types take the one in torch."""
+    x, d, options = drawn_apart(density, lr, max_bl)
+    compiled = draw_trains(x, d, **options)
+    in_torch = draw_trains(x.double(), d.double(), **options)
+    assert compiled.bl[:3].ge(1).all()
+    for part in ("x_words", "d_words", "x_negative", "d_negative", "bl"):
+        assert getattr(compiled, part).equal(getattr(in_torch, part)), part
 
-    def in_torch(
-        seed: int, stream: str, first: int, values: np.ndarray, amplitude: np.ndarray, bl: np.ndarray
-    ) -> np.ndarray:
-        tensors = (torch.from_numpy(array) for array in (values, amplitude, bl))
-        return trains_module._torch_words(*tensors, TrainSource(seed, stream), first).numpy()
 
-    monkeypatch.setattr(trains_module.native, "train_words", in_torch)
-    assert compiled.x_words.shape[2] > 1
-    assert draw().x_words.equal(compiled.x_words)
-    assert draw().d_words.equal(compiled.d_words)
+def test_same_trains_for_one_and_for_many_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, d, options = drawn_apart(0.6, 1.0, 100)
+    drawn = []
+    for least in (0, 10**9):  # every batch in parallel, none
+        monkeypatch.setattr(trains_module, "PARALLEL_FROM", least)
+        drawn.append(draw_trains(x, d, **options))
+    assert drawn[0].x_words.equal(drawn[1].x_words)
+    assert drawn[0].d_words.equal(drawn[1].d_words)
+
+
+@needs_avx2
+def test_hot_loops_are_vectorised() -> None:
+    word, words = nb.uint32, nb.uint32[::1]
+    digits = assembly(native._compare_digits, (word, word, words, words, words, words))
+    assert vector_instructions(digits, "vpmulld") >= 2 * native.DIGITS
+    survey = assembly(trains_module._survey, (nb.float32[::1], nb.boolean[::1]))
+    assert vector_instructions(survey, "vpmaxud") >= 1
 
 
 @given(

@@ -4,9 +4,13 @@ Bit for bit the same as `rpudriver.keyed.arrays`. Numba widens uint32 arithmetic
 keep every intermediate a 32-bit word, which also lets the compiler vectorise.
 """
 
+from typing import Any
+
 import numba as nb
 import numpy as np
 import numpy.typing as npt
+from numba.core import types
+from numba.extending import intrinsic
 
 from rpudriver.keyed import arrays
 
@@ -19,7 +23,12 @@ _LINEAR, _CUBIC = arrays.GAUSS_LINEAR, arrays.GAUSS_CUBIC
 _LOW = np.uint64(0xFFFFFFFF)
 _32 = np.uint64(32)
 
+_TOP = _U(1 << 31)
+DIGITS = 4  # drawn at once for all lines of a sample
+LINE, LIMIT, SURE, UNDECIDED, LESS = range(5)  # rows of what `_draw_word` works on, one column a line
+
 inline = nb.njit(inline="always", cache=True, error_model="numpy")
+compiled = nb.njit(cache=True, nogil=True, error_model="numpy")
 
 
 @inline
@@ -60,19 +69,26 @@ def key_1(seed, stream, step):  # type: ignore[no-untyped-def]
 
 
 @inline
+def next_cell(line):  # type: ignore[no-untyped-def]
+    """Return ``k0 + (cell + 1) * WEYL_CELL`` from ``k0 + cell * WEYL_CELL``: what a loop over neighbours carries."""
+    return _U(line + _WEYL_CELL)
+
+
+@inline
 def draw(k0, k1, cell, pulse):  # type: ignore[no-untyped-def]
     """Return the uniform word of a (key, cell, pulse), all uint32."""
     line = _U(k0 + _U(cell * _WEYL_CELL))
     return mix(_U(line ^ _U(k1 + _U(pulse * _WEYL_PULSE))))
 
 
-@inline
-def popcount(z):  # type: ignore[no-untyped-def]
-    """Return the number of set bits of a word, uint32."""
-    z = _U(z - _U(_U(z >> _U(1)) & _U(0x55555555)))
-    z = _U(_U(z & _U(0x33333333)) + _U(_U(z >> _U(2)) & _U(0x33333333)))
-    z = _U(_U(z + _U(z >> _U(4))) & _U(0x0F0F0F0F))
-    return _U(_U(z * _U(0x01010101)) >> _U(24))
+@intrinsic
+def popcount(typing_context, z):  # type: ignore[no-untyped-def]
+    """Return the number of set bits of a word, of the word's type: one instruction where the host has it."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.ctpop(arguments[0])
+
+    return (z(z), generate) if isinstance(z, types.Integer) else None
 
 
 @inline
@@ -91,13 +107,15 @@ def gaussian(k0, k1, cell, pulse):  # type: ignore[no-untyped-def]
     return gaussian_from_word(draw(k0, k1, cell, pulse))
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def _gaussian_grid(seed, stream, first, out):  # type: ignore[no-untyped-def]
     for b in range(out.shape[0]):
         step = np.uint64(first + np.uint64(b))
-        k0, k1 = key_0(seed, stream, step), key_1(seed, stream, step)
-        for line in range(out.shape[1]):
-            out[b, line] = gaussian(k0, k1, _U(line), _U(0))
+        line, tick = key_0(seed, stream, step), key_1(seed, stream, step)
+        row = out[b]
+        for n in range(len(row)):
+            row[n] = gaussian_from_word(mix(_U(line ^ tick)))
+            line = next_cell(line)
 
 
 def gaussian_grid(seed: int, stream: str, first: int, samples: int, lines: int) -> npt.NDArray[np.float32]:
@@ -107,37 +125,119 @@ def gaussian_grid(seed: int, stream: str, first: int, samples: int, lines: int) 
     return out
 
 
+@compiled
+def _compare_digits(tick, digit, line, limit, undecided, less):  # type: ignore[no-untyped-def]
+    """Compare four digits of every line's numbers with its threshold, from `digit` on, all lines in lock step.
+
+    `tick` is ``k1 + pulse * WEYL_PULSE`` of the first of these digits, `line` is ``k0 + cell * WEYL_CELL``.
+    """
+    tick = _U(tick + _U(digit * _WEYL_PULSE))
+    top = _U(_TOP >> digit)
+    for n in range(len(line)):
+        at, digits, left, below = line[n], limit[n], undecided[n], less[n]
+        pulse = tick
+        for i in range(DIGITS):
+            drawn = mix(_U(at ^ pulse))
+            one = _U(digits & _U(top >> _U(i))) != 0
+            below = _U(below | _U(left & _U(~drawn))) if one else below
+            left = _U(left & drawn) if one else _U(left & _U(~drawn))
+            pulse = _U(pulse + _WEYL_PULSE)
+        undecided[n], less[n] = left, below
+
+
+@compiled
+def _draw_word(k1, word, used, count, lanes, spare, index):  # type: ignore[no-untyped-def]
+    """Draw one word of every lane; the few that the first digits leave undecided go on apart."""
+    line, limit, sure = lanes[LINE][:count], lanes[LIMIT][:count], lanes[SURE][:count]
+    undecided, less = lanes[UNDECIDED][:count], lanes[LESS][:count]
+    full = _U((np.uint64(1) << np.uint64(used)) - np.uint64(1))
+    for n in range(count):
+        undecided[n] = full if limit[n] != 0 else _U(0)
+        less[n] = _U(full & sure[n])
+    tick = _U(k1 + _U(_U(32 * word) * _WEYL_PULSE))
+    together = 2 * DIGITS if used > 4 else DIGITS  # leaves one word of 31 slots in nine undecided, of 4 in five
+    for digit in range(0, together, DIGITS):
+        _compare_digits(tick, _U(digit), line, limit, undecided, less)
+    left = 0
+    for n in range(count):
+        index[left] = n
+        left += undecided[n] != 0
+    for digit in range(together, 32, DIGITS):
+        if left == 0:
+            break
+        for row in (LINE, LIMIT, UNDECIDED, LESS):
+            for n in range(left):
+                spare[row, n] = lanes[row, index[n]]
+        open_, below = spare[UNDECIDED][:left], spare[LESS][:left]
+        _compare_digits(tick, _U(digit), spare[LINE][:left], spare[LIMIT][:left], open_, below)
+        kept = 0
+        for n in range(left):
+            undecided[index[n]], less[index[n]] = open_[n], below[n]
+            index[kept] = index[n]
+            kept += open_[n] != 0
+        left = kept
+
+
 @inline
-def _slots_below(k0, k1, line, word, limit, used):  # type: ignore[no-untyped-def]
-    """Return a word of slots whose numbers lie below the threshold `limit`; digits are drawn until all are decided."""
-    undecided = _U((np.uint64(1) << np.uint64(used)) - np.uint64(1))
-    if limit > _LOW:
-        return undecided
-    less = _U(0)
-    digit = 0
-    while undecided != 0 and digit < 32 and limit > 0:
-        drawn = draw(k0, k1, line, _U(32 * word + digit))
-        if (limit >> np.uint64(31 - digit)) & np.uint64(1):
-            less = _U(less | _U(undecided & _U(~drawn)))
-            undecided = _U(undecided & drawn)
-        else:
-            undecided = _U(undecided & _U(~drawn))
-        digit += 1
-    return less
+def _threshold(value, amplitude):  # type: ignore[no-untyped-def]
+    return np.uint64(min(abs(np.float64(value)) * amplitude, 1.0) * 4294967296.0 + 0.5)
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy")
+@compiled
+def _all_lanes(k0, values, amplitude, lanes):  # type: ignore[no-untyped-def]
+    """Give every line a lane, in order."""
+    line = k0
+    for n in range(len(values)):
+        limit = _threshold(values[n], amplitude)
+        lanes[LINE, n], lanes[LIMIT, n] = line, _U(limit & _LOW)
+        lanes[SURE, n] = _U(0xFFFFFFFF) if limit > _LOW else _U(0)
+        line = next_cell(line)
+
+
+@compiled
+def _some_lanes(k0, values, amplitude, lanes, cells):  # type: ignore[no-untyped-def]
+    """Give a lane to every line that is not 0, and return their number; `cells` becomes the lines' numbers."""
+    count = 0
+    for n in range(len(values)):
+        cells[count] = n
+        count += values[n] != 0
+    for n in range(count):
+        limit = _threshold(values[cells[n]], amplitude)
+        lanes[LINE, n], lanes[LIMIT, n] = _U(k0 + _U(_U(cells[n]) * _WEYL_CELL)), _U(limit & _LOW)
+        lanes[SURE, n] = _U(0xFFFFFFFF) if limit > _LOW else _U(0)
+    return count
+
+
+@compiled
+def sample_words(seed, stream, step, values, active, amplitude, bl, out):  # type: ignore[no-untyped-def]
+    """Fill the words ``[n, W]`` of one sample, of which `active` lines are not 0."""
+    out[:] = _U(0)
+    if bl == 0 or active == 0:
+        return
+    k0, k1 = key_0(seed, stream, step), key_1(seed, stream, step)
+    count, dense = len(values), 2 * active > len(values)
+    lanes, spare = np.empty((5, count), np.uint32), np.empty((5, count), np.uint32)
+    index, cells = np.empty(count, np.int32), np.empty(count, np.int32)
+    if dense:
+        _all_lanes(k0, values, amplitude, lanes)
+    else:
+        count = _some_lanes(k0, values, amplitude, lanes, cells)
+    less = lanes[LESS][:count]
+    for word in range(out.shape[1]):
+        used = min(max(bl - 32 * word, 0), 32)
+        if used == 0:
+            break
+        _draw_word(k1, word, used, count, lanes, spare, index)
+        for n in range(count):
+            out[n if dense else cells[n], word] = less[n]
+
+
+@compiled
 def _train_words(seed, stream, first, values, amplitude, bl, out):  # type: ignore[no-untyped-def]
-    samples, lines, words = out.shape
-    for b in range(samples):
+    for b in range(len(bl)):
+        active = np.count_nonzero(values[b])
         step = np.uint64(first + np.uint64(b))
-        k0, k1 = key_0(seed, stream, step), key_1(seed, stream, step)
-        for line in range(lines):
-            probability = min(abs(np.float64(values[b, line])) * amplitude[b], 1.0)
-            limit = np.uint64(np.floor(probability * 4294967296.0 + 0.5))
-            for word in range(words):
-                used = min(max(bl[b] - 32 * word, 0), 32)
-                out[b, line, word] = _slots_below(k0, k1, _U(line), word, limit, used)
+        sample_words(seed, stream, step, values[b], active, amplitude[b], bl[b], out[b])
 
 
 def word_count(bl: npt.NDArray[np.int64]) -> int:
@@ -156,8 +256,8 @@ def train_words(
     """Return bit-packed trains ``[B, n, W]``: slot s of line j fires where its number is below the threshold.
 
     The threshold is that of the probability ``min(1, amplitude_b |values_bj|)``. The same slots as
-    `rpudriver.keyed.tensors.bernoulli_words`; a word's digits are drawn only until all its slots are decided, about
-    seven on average.
+    `rpudriver.keyed.tensors.bernoulli_words`; a word's digits are drawn by fours, only until all its slots are
+    decided, and a line of 0 costs nothing.
     """
     out = np.empty((*values.shape, word_count(bl)), np.uint32)
     _train_words(np.uint64(seed), _U(arrays.stream_number(stream)), np.uint64(first), values, amplitude, bl, out)

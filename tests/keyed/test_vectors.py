@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from rpudriver.keyed import arrays, native, tensors
+from tests.assembly import assembly, needs_avx2, vector_instructions
 
 HERE = Path(__file__).parent
 VECTORS: dict[str, list[dict[str, Any]]] = json.loads((HERE / "vectors.json").read_text(encoding="utf-8"))
@@ -91,6 +92,12 @@ def test_the_compiled_gaussian_agrees_with_numpy() -> None:
     compiled = native.gaussian_grid(5, "A/output", 2**32 - 3, 200, 500)
     keys = arrays.key(5, "A/output", np.arange(2**32 - 3, 2**32 + 197, dtype=np.uint64)[:, None])
     np.testing.assert_array_equal(compiled, arrays.gaussian(keys, np.arange(500), 0))
+
+
+@needs_avx2
+def test_the_compiled_gaussian_is_vectorised() -> None:
+    native.gaussian_grid(5, "A/output", 0, 1, 1)
+    assert vector_instructions(assembly(native._gaussian_grid), "vpmulld") >= 3
 
 
 def question(verb: str, entry: dict[str, Any]) -> tuple[str, str]:
