@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Self, final
 import torch
 
 from rpudriver.backends.capabilities import Capabilities
+from rpudriver.backends.counting import Tally
 from rpudriver.backends.meter import CostMeter
 from rpudriver.backends.numbering import Counters, Numbered, expand, joined, split
 from rpudriver.backends.placement import Diagonals
@@ -47,6 +48,7 @@ class _State:
     meter: CostMeter = field(default_factory=CostMeter)
     limits: Limits | None = None
     allowed: tuple[int, float] = (0, 0.0)
+    validator: Validator | None = None  # while armed
     closed: bool = False
 
 
@@ -138,18 +140,16 @@ class CrossbarBackend(ABC):
             Nothing was sent.
         """
         steps = tuple(steps)
-        limits = self._armed_limits()
-        validator = Validator(self._capabilities, self._state.arrays, limits)
-        for position, step in enumerate(steps):
-            validator.check(position, step)
+        validator = self._armed()
+        tallies = [validator.check(position, step) for position, step in enumerate(steps)]
         plan = [self._plan(step) for step in steps]
         sent = [part for parts in plan for part in parts]
         results = self._execute(sent)
         expected = sum(isinstance(part.step, Read | Scan) for part in sent)
         if len(results) != expected:
             raise BackendError(f"backend returned {len(results)} results for {expected} reads; mend its _execute")
-        for step in steps:
-            self._count(step)
+        for step, tally in zip(steps, tallies, strict=True):
+            self._count(step, tally)
         return _join(steps, plan, list(results))
 
     @final
@@ -189,11 +189,11 @@ class CrossbarBackend(ABC):
         """
         limits = limits or Limits()
         check_limits(limits, self._capabilities)
-        self._state.limits, self._state.allowed = limits, limits.within(self._capabilities)
+        self._arm(limits)
 
     def idle(self) -> None:
         """Put every output at rest and disarm."""
-        self._state.limits, self._state.allowed = None, Limits().within(self._capabilities)
+        self._arm(None)
 
     def status(self) -> Status:
         """Return arming, limits, arrays and cost so far; sends nothing."""
@@ -308,12 +308,17 @@ class CrossbarBackend(ABC):
         self._state.counters[array.name] = Counters()
         return array
 
-    def _armed_limits(self) -> Limits:
+    def _arm(self, limits: Limits | None) -> None:
+        state, chip = self._state, self._capabilities
+        state.limits, state.allowed = limits, (limits or Limits()).within(chip)
+        state.validator = None if limits is None else Validator(chip, state.arrays, limits)
+
+    def _armed(self) -> Validator:
         if self._state.closed:
             raise NotArmedError("this chip is closed; open it again")
-        if self._state.limits is None:
+        if self._state.validator is None:
             raise NotArmedError("this chip is not armed: call arm() before pulses and reads")
-        return self._state.limits
+        return self._state.validator
 
     def _plan(self, step: Step) -> list[Numbered]:
         """Return what the hook gets for a step, and advance the counters of the arrays that it touches."""
@@ -339,16 +344,16 @@ class CrossbarBackend(ABC):
                 numbered = Numbered(step)
         return numbered
 
-    def _count(self, step: Step) -> None:
-        match step:
-            case Pulse():
-                self._state.meter.add_pulse(step, self._capabilities)
-            case Read():
-                self._state.meter.add_read(step, self._capabilities)
-            case Scan():
-                self._state.meter.add_scan(step, self._capabilities)
-            case Wait():
-                self._state.meter.add_wait(step)
+    def _count(self, step: Step, tally: Tally | None) -> None:
+        meter = self._state.meter
+        if isinstance(step, Pulse) and tally is not None:
+            meter.add_pulse(step, tally, self._capabilities)
+        elif isinstance(step, Scan) and tally is not None:
+            meter.add_scan(step, tally, self._capabilities)
+        elif isinstance(step, Read):
+            meter.add_read(step, self._capabilities)
+        elif isinstance(step, Wait):
+            meter.add_wait(step)
 
 
 def _rectangles(cell: Cell) -> int:

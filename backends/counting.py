@@ -1,74 +1,133 @@
-"""Counting pulses in bit-packed trains, compiled: every step is checked and metered, so this must cost nothing."""
+"""Looking through bit-packed trains and inputs, compiled: every step is checked and metered, so it must cost little."""
+
+from typing import Any, NamedTuple
 
 import numba as nb
 import numpy as np
+import numpy.typing as npt
+import torch
 
 from rpudriver.types import PulseTrains
 
 _U = np.uint32
 
 
-def late_sample(trains: PulseTrains) -> int | None:
-    """Return the first sample with a slot set at or above its BL, or None."""
-    bl = trains.bl.numpy()
-    late = max(_late(trains.x_words.cpu().numpy(), bl), _late(trains.d_words.cpu().numpy(), bl))
-    return None if late < 0 else int(late)
-
-
-def count_pulses(trains: PulseTrains) -> tuple[int, int, int]:
-    """Return line pulses, coincidences and slots of a batch of trains, applied once.
+class Tally(NamedTuple):
+    """What the checks and the meter want to know of a batch of trains, applied once.
 
     Opposite signs on lines that cross cannot share a slot, so every sample takes one phase for each pair of signs
     that occurs: up to four times its BL.
+
+    Attributes
+    ----------
+    late : the first sample with a slot set at or above its BL, or -1.
+    longest, total : the longest BL and the sum of all.
+    line_pulses, coincidences, slots : pulses put on lines, pulses that devices see, and slots of all phases.
+    up, down : whether lines that fire in one sample have signs that agree, and signs that differ.
     """
-    lines, coincidences, slots = _count(
-        trains.x_words.cpu().numpy(),
-        trains.d_words.cpu().numpy(),
-        trains.x_negative.cpu().numpy(),
-        trains.d_negative.cpu().numpy(),
-        trains.bl.numpy(),
-    )
-    return int(lines), int(coincidences), int(slots)
+
+    late: int
+    longest: int
+    total: int
+    line_pulses: int
+    coincidences: int
+    slots: int
+    up: bool
+    down: bool
 
 
-@nb.njit(cache=True, error_model="numpy")
-def _count(x_words, d_words, x_negative, d_negative, bl):  # type: ignore[no-untyped-def]
-    """Return line pulses, coincidences and slots."""
-    samples, _, words = x_words.shape
-    x_slots, d_slots = np.zeros((samples, 32 * words), np.int64), np.zeros((samples, 32 * words), np.int64)
-    x_signs, d_signs = _fill_slots(x_words, x_negative, x_slots), _fill_slots(d_words, d_negative, d_slots)
-    lines = x_slots.sum() + d_slots.sum()
-    return lines, (x_slots * d_slots).sum(), (x_signs * d_signs * bl).sum()
+def tally(trains: PulseTrains) -> Tally:
+    """Go through the trains once, on the CPU."""
+    t = trains
+    return Tally(*_tally(*map(_array, (t.x_words, t.d_words, t.x_negative, t.d_negative, t.bl))))
 
 
-@nb.njit(cache=True, error_model="numpy")
-def _late(words, bl):  # type: ignore[no-untyped-def]
-    """Return a sample with a bit at or above its BL, or -1."""
-    for b in range(words.shape[0]):
-        for word in range(words.shape[2]):
+def largest_size(values: torch.Tensor) -> float:
+    """Return the largest absolute value of a float32 tensor, 0 if it is empty; NaN or infinity where it holds such."""
+    if values.device.type != "cpu":
+        return float(values.detach().abs().max()) if values.numel() else 0.0
+    return float(_largest(_array(values.detach() if values.requires_grad else values)))
+
+
+def check_places(columns: torch.Tensor, after: torch.Tensor, n_in: int, samples: int) -> tuple[bool, bool]:
+    """Return whether columns lie in ``[0, n_in)``, and whether `after` never falls and lies in ``[0, samples]``."""
+    good_columns, good_after = _places(_array(columns), _array(after), n_in, samples)
+    return bool(good_columns), bool(good_after)
+
+
+def _array(values: torch.Tensor) -> npt.NDArray[Any]:
+    """Return the values on the CPU, contiguous: one layout is compiled, not one for each that occurs."""
+    return np.ascontiguousarray(values.numpy() if values.is_cpu else values.cpu().numpy())
+
+
+@nb.njit(cache=True, error_model="numpy", nogil=True)
+def _tally(x_words, d_words, x_negative, d_negative, bl):  # type: ignore[no-untyped-def]
+    """Return the fields of `Tally`."""
+    samples, words = x_words.shape[0], x_words.shape[2]
+    late, longest, total, lines, coincidences, slots = -1, 0, 0, 0, 0, 0
+    up = down = False
+    x_firing, d_firing = np.empty(x_words.shape[1], np.uint32), np.empty(d_words.shape[1], np.uint32)
+    for b in range(samples):
+        longest, total = max(longest, bl[b]), total + bl[b]
+        x_up = x_down = d_up = d_down = False
+        for word in range(words):
             used = min(max(bl[b] - 32 * word, 0), 32)
-            allowed = _U((np.uint64(1) << np.uint64(used)) - np.uint64(1))
-            for line in range(words.shape[1]):
-                if words[b, line, word] & _U(~allowed):
-                    return b
-    return -1
+            spare = _U((np.uint64(0xFFFFFFFF) << np.uint64(used)) & np.uint64(0xFFFFFFFF))
+            x_count, x_plus, x_minus = _firing(x_words[b], x_negative[b], word, x_firing)
+            d_count, d_plus, d_minus = _firing(d_words[b], d_negative[b], word, d_firing)
+            if late < 0 and (x_plus | x_minus | d_plus | d_minus) & spare:
+                late = b
+            x_up, x_down = x_up | (x_plus != 0), x_down | (x_minus != 0)
+            d_up, d_down = d_up | (d_plus != 0), d_down | (d_minus != 0)
+            for slot in range(used):
+                x_lines, d_lines = _in_slot(x_firing[:x_count], slot), _in_slot(d_firing[:d_count], slot)
+                lines += x_lines + d_lines
+                coincidences += x_lines * d_lines
+        slots += bl[b] * (np.int64(x_up) + np.int64(x_down)) * (np.int64(d_up) + np.int64(d_down))
+        up |= (x_up & d_up) | (x_down & d_down)
+        down |= (x_up & d_down) | (x_down & d_up)
+    return late, longest, total, lines, coincidences, slots, up, down
 
 
-@nb.njit(cache=True, error_model="numpy")
-def _fill_slots(words, negative, slots):  # type: ignore[no-untyped-def]
-    """Add up the firing lines of each slot ``[B, 32 W]``; return how many signs fire in each sample: 0, 1 or 2."""
-    signs = np.zeros(words.shape[0], np.int64)
-    for b in range(words.shape[0]):
-        seen = 0
-        for line in range(words.shape[1]):
-            for word in range(words.shape[2]):
-                rest = words[b, line, word]
-                if rest:
-                    seen |= 2 if negative[b, line] else 1
-                slot = 32 * word
-                while rest:
-                    slots[b, slot] += rest & _U(1)
-                    rest = _U(rest >> _U(1))
-                    slot += 1
-        signs[b] = (seen & 1) + (seen >> 1)
-    return signs
+@nb.njit(cache=True, error_model="numpy", nogil=True)
+def _firing(words, negative, word, firing):  # type: ignore[no-untyped-def]
+    """Gather the words of lines that fire; return how many, and those of positive and of negative lines, ORed."""
+    count, plus, minus = 0, _U(0), _U(0)
+    for line in range(len(words)):
+        bits = words[line, word]
+        firing[count] = bits
+        count += bits != 0
+        plus |= _U(0) if negative[line] else bits
+        minus |= bits if negative[line] else _U(0)
+    return count, plus, minus
+
+
+@nb.njit(cache=True, error_model="numpy", nogil=True)
+def _in_slot(firing, slot):  # type: ignore[no-untyped-def]
+    """Count the words with a slot set; vectorised over the words."""
+    count = _U(0)
+    for k in range(len(firing)):
+        count = _U(count + _U(_U(firing[k] >> _U(slot)) & _U(1)))
+    return np.int64(count)
+
+
+@nb.njit(cache=True, error_model="numpy", nogil=True)
+def _largest(values):  # type: ignore[no-untyped-def]
+    """Return the largest value without its sign, by its bits: floats are in the order of their words, NaN above all."""
+    bits, largest = values.view(np.int32).ravel(), np.zeros(1, np.int32)
+    most = np.int32(0)
+    for k in range(len(bits)):
+        most = max(most, np.int32(bits[k] & np.int32(0x7FFFFFFF)))
+    largest[0] = most
+    return largest.view(np.float32)[0]
+
+
+@nb.njit(cache=True, error_model="numpy", nogil=True)
+def _places(columns, after, n_in, samples):  # type: ignore[no-untyped-def]
+    good_columns = good_after = True
+    before = 0
+    for r in range(len(columns)):
+        good_columns &= 0 <= columns[r] < n_in
+        good_after &= before <= after[r] <= samples
+        before = after[r]
+    return good_columns, good_after

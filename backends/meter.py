@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from rpudriver.backends.capabilities import Capabilities
-from rpudriver.backends.counting import count_pulses
-from rpudriver.types import Pulse, PulseTrains, Read, Scan, Wait
+from rpudriver.backends.counting import Tally
+from rpudriver.types import Pulse, Read, Scan, Wait
 
 
 @dataclass
@@ -31,9 +31,9 @@ class CostMeter:
         """Return the totals under their documented names."""
         return dict(vars(self))
 
-    def add_pulse(self, step: Pulse, capabilities: Capabilities) -> None:
+    def add_pulse(self, step: Pulse, tally: Tally, capabilities: Capabilities) -> None:
         """Count a `Pulse`."""
-        self._add_trains(step.trains, step.kind, step.repeat, capabilities)
+        self._add_trains(step, tally, step.repeat, capabilities)
 
     def add_read(self, step: Read, capabilities: Capabilities) -> None:
         """Count a `Read`, made at once where the chip can sum and one by one where it cannot."""
@@ -41,19 +41,20 @@ class CostMeter:
         vectors = len(step.x) * (1 if capabilities.summed_reads else len(step.terms))
         self._add_vectors(vectors, array.n_in if step.transposed else array.n_out, capabilities)
 
-    def add_scan(self, step: Scan, capabilities: Capabilities) -> None:
+    def add_scan(self, step: Scan, tally: Tally, capabilities: Capabilities) -> None:
         """Count a `Scan`: its pulses and its reads."""
-        self._add_trains(step.trains, step.kind, 1, capabilities)
+        self._add_trains(step, tally, 1, capabilities)
         self._add_vectors(len(step.columns), step.array.n_out, capabilities)
 
-    def _add_trains(self, trains: PulseTrains, kind_name: str, repeat: int, capabilities: Capabilities) -> None:
-        kind = capabilities.kinds[kind_name]
-        line_pulses, coincidences, slots = count_pulses(trains)
-        self.samples += repeat * len(trains)
-        self.line_pulses += repeat * line_pulses
-        self.coincidences += repeat * coincidences
-        self.chip_time_s += repeat * slots * (kind.width_s + capabilities.slot_gap_s)
-        self.energy_j += repeat * (line_pulses * kind.line_pulse_energy_j + coincidences * kind.coincidence_energy_j)
+    def _add_trains(self, step: Pulse | Scan, tally: Tally, repeat: int, capabilities: Capabilities) -> None:
+        kind = capabilities.kinds[step.kind]
+        self.samples += repeat * len(step.trains)
+        self.line_pulses += repeat * tally.line_pulses
+        self.coincidences += repeat * tally.coincidences
+        self.chip_time_s += repeat * tally.slots * (kind.width_s + capabilities.slot_gap_s)
+        self.energy_j += repeat * (
+            tally.line_pulses * kind.line_pulse_energy_j + tally.coincidences * kind.coincidence_energy_j
+        )
 
     def _add_vectors(self, vectors: int, lines: int, capabilities: Capabilities) -> None:
         self.reads += vectors

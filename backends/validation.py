@@ -7,10 +7,10 @@ from typing import final
 import torch
 
 from rpudriver.backends.capabilities import Capabilities
-from rpudriver.backends.counting import late_sample
+from rpudriver.backends.counting import Tally, check_places, largest_size, tally
 from rpudriver.config.model import did_you_mean
 from rpudriver.errors import LimitError, StepError, UnsupportedError
-from rpudriver.types import Array, Cell, Port, Pulse, PulseTrains, Read, Scan, Step, Wait
+from rpudriver.types import Array, Cell, Port, Pulse, Read, Scan, Step, Wait
 
 FLOAT32_SLACK = 1 + 2.0**-23  # a bound like 0.3 is a little larger as a float32 than as a float
 
@@ -61,31 +61,39 @@ class Validator:
 
     def __init__(self, capabilities: Capabilities, arrays: dict[str, Array], limits: Limits) -> None:
         self._capabilities, self._arrays, self._limits = capabilities, arrays, limits
+        self._longest, _ = limits.within(capabilities)
 
-    def check(self, position: int, step: Step) -> None:
-        """Raise `StepError`, `LimitError` or `UnsupportedError`, naming the step by its position."""
+    def check(self, position: int, step: Step) -> Tally | None:
+        """Raise `StepError`, `LimitError` or `UnsupportedError`, naming the step by its position.
+
+        Returns
+        -------
+        Tally of the step's trains where it has some, for the meter.
+        """
         where = f"step {position}"
         match step:
             case Pulse():
-                self._pulse(where, step)
+                return self._pulse(where, step)
+            case Scan():
+                return self._scan(where, step)
             case Read():
                 self._read(where, step)
-            case Scan():
-                self._scan(where, step)
             case Wait():
                 if not (math.isfinite(step.seconds) and step.seconds >= 0):
                     raise StepError(f"{where}: Wait({step.seconds}) must be a finite time of at least 0 s")
             case _:
                 raise StepError(f"{where}: {type(step).__name__} is not a step; use Pulse, Read, Scan or Wait")
+        return None
 
     def _known(self, where: str, array: Array) -> None:
-        if self._arrays.get(array.name) != array:
+        known = self._arrays.get(array.name)
+        if known is not array and known != array:
             raise StepError(
                 f"{where}: array {array.name!r} {array.shape} is not allocated on this chip"
                 + did_you_mean(array.name, self._arrays)
             )
 
-    def _pulse(self, where: str, step: Pulse) -> None:
+    def _pulse(self, where: str, step: Pulse) -> Tally:
         array = step.array
         self._known(where, array)
         if not isinstance(step.port, Port):
@@ -94,32 +102,37 @@ class Validator:
             raise StepError(f"{where}: array {array.name!r} has single devices, no reference; allocate other cells")
         if not isinstance(step.repeat, int) or step.repeat < 1:
             raise StepError(f"{where}: repeat = {step.repeat!r} must be a whole number of at least 1")
-        self._trains(where, step, step.repeat)
+        return self._trains(where, step, step.repeat)
 
-    def _trains(self, where: str, step: Pulse | Scan, repeat: int) -> None:
+    def _trains(self, where: str, step: Pulse | Scan, repeat: int) -> Tally:
         trains, array = step.trains, step.array
         sides = (trains.d_words.shape[1], trains.x_words.shape[1])
         if sides != array.shape:
             raise StepError(
                 f"{where}: trains for {sides[0]} x {sides[1]} lines do not fit array {array.name!r} of {array.shape}"
             )
-        self._kind(where, step)
-        longest = int(trains.bl.max()) if len(trains) else 0
-        most, _ = self._limits.within(self._capabilities)
-        if longest > most:
-            raise LimitError(f"{where}: BL = {longest} is beyond this chip's limit of {most}; draw shorter trains")
-        _no_late_bits(where, trains)
-        budget, worst = self._limits.max_device_pulses, int(trains.bl.sum()) * repeat
+        found = tally(trains)
+        self._kind(where, step.kind, found)
+        if found.longest > self._longest:
+            raise LimitError(
+                f"{where}: BL = {found.longest} is beyond this chip's limit of {self._longest}; draw shorter trains"
+            )
+        if found.late >= 0:
+            raise StepError(
+                f"{where}: trains of sample {found.late} fire beyond its BL of {int(trains.bl[found.late])}; "
+                "clear those bits"
+            )
+        budget, worst = self._limits.max_device_pulses, found.total * repeat
         if budget is not None and worst > budget:
             raise LimitError(
                 f"{where}: up to {worst} pulses on one device, {budget} are armed; split the step or arm more"
             )
+        return found
 
-    def _scan(self, where: str, step: Scan) -> None:
+    def _scan(self, where: str, step: Scan) -> Tally:
         self._known(where, step.array)
-        self._trains(where, step, 1)
         for name, values in (("columns", step.columns), ("after", step.after)):
-            if values.dtype is not torch.int64 or values.ndim != 1 or values.device.type != "cpu":
+            if values.dtype is not torch.int64 or values.ndim != 1 or not values.is_cpu:
                 raise StepError(
                     f"{where}: {name} must be int64 [R] on the CPU; "
                     f"got {values.dtype} {list(values.shape)} on {values.device}"
@@ -128,16 +141,17 @@ class Validator:
             raise StepError(
                 f"{where}: {len(step.columns)} columns and {len(step.after)} places; give one of each for a vector"
             )
-        if len(step.after):
-            n_in, samples = step.array.n_in, len(step.trains)
-            if int(step.columns.min()) < 0 or int(step.columns.max()) >= n_in:
-                raise StepError(f"{where}: columns must lie in [0, {n_in - 1}]; got {step.columns.tolist()}")
-            if int(step.after[0]) < 0 or int(step.after[-1]) > samples or bool((step.after.diff() < 0).any()):
-                raise StepError(
-                    f"{where}: after must not fall and lie in [0, {samples}], the number of samples; "
-                    f"got {step.after.tolist()}"
-                )
+        n_in, samples = step.array.n_in, len(step.trains)
+        good_columns, good_after = check_places(step.columns, step.after, n_in, samples)
+        if not good_columns:
+            raise StepError(f"{where}: columns must lie in [0, {n_in - 1}]; got {step.columns.tolist()}")
+        if not good_after:
+            raise StepError(
+                f"{where}: after must not fall and lie in [0, {samples}], the number of samples; "
+                f"got {step.after.tolist()}"
+            )
         self._amplitude(where, step.amplitude)
+        return self._trains(where, step, 1)
 
     def _amplitude(self, where: str, amplitude: float) -> None:
         bound, armed = self._capabilities.input_bound, self._limits.max_input
@@ -146,24 +160,14 @@ class Validator:
         if armed is not None and amplitude > armed:
             raise LimitError(f"{where}: amplitude = {amplitude:g}, {armed:g} is armed; lower it or arm a larger limit")
 
-    def _kind(self, where: str, step: Pulse | Scan) -> None:
-        kind = self._capabilities.kinds.get(step.kind)
+    def _kind(self, where: str, name: str, found: Tally) -> None:
+        kind = self._capabilities.kinds.get(name)
         if kind is None:
-            raise StepError(
-                f"{where}: unknown pulse kind {step.kind!r}" + did_you_mean(step.kind, self._capabilities.kinds)
-            )
-        if self._limits.kinds is not None and step.kind not in self._limits.kinds:
-            raise LimitError(f"{where}: pulse kind {step.kind!r} is not armed; armed: {sorted(self._limits.kinds)}")
-        if kind.polarity != "both":
-            trains, wanted = step.trains, kind.polarity == "down"
-            signs = trains.d_negative[:, :, None] ^ trains.x_negative[:, None, :]
-            fires = (trains.d_words.view(torch.int32) != 0).any(2)[:, :, None] & (
-                trains.x_words.view(torch.int32) != 0
-            ).any(2)[:, None, :]
-            if bool((fires & (signs != wanted)).any()):
-                raise StepError(
-                    f"{where}: kind {step.kind!r} only goes {kind.polarity}; some signs ask for the other way"
-                )
+            raise StepError(f"{where}: unknown pulse kind {name!r}" + did_you_mean(name, self._capabilities.kinds))
+        if self._limits.kinds is not None and name not in self._limits.kinds:
+            raise LimitError(f"{where}: pulse kind {name!r} is not armed; armed: {sorted(self._limits.kinds)}")
+        if (kind.polarity == "up" and found.down) or (kind.polarity == "down" and found.up):
+            raise StepError(f"{where}: kind {name!r} only goes {kind.polarity}; some signs ask for the other way")
 
     def _read(self, where: str, step: Read) -> None:
         if not step.terms:
@@ -184,7 +188,7 @@ class Validator:
                 f"got {step.x.dtype} {list(step.x.shape)}"
             )
         bound, armed = self._capabilities.input_bound, self._limits.max_input
-        worst = float(step.x.abs().max()) if step.x.numel() else 0.0
+        worst = largest_size(step.x)
         if not worst <= bound * FLOAT32_SLACK:  # also refuses NaN
             raise StepError(
                 f"{where}: inputs must be finite and within [-{bound:g}, {bound:g}]; the largest is {worst:g}. "
@@ -192,12 +196,3 @@ class Validator:
             )
         if armed is not None and worst > armed * FLOAT32_SLACK:
             raise LimitError(f"{where}: an input of {worst:g}, {armed:g} is armed; scale x down or arm a larger limit")
-
-
-def _no_late_bits(where: str, trains: PulseTrains) -> None:
-    """Refuse trains with a slot set at or above their sample's BL."""
-    sample = late_sample(trains)
-    if sample is not None:
-        raise StepError(
-            f"{where}: trains of sample {sample} fire beyond its BL of {int(trains.bl[sample])}; clear those bits"
-        )

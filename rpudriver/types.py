@@ -108,10 +108,10 @@ class PulseTrains:
                 raise StepError(
                     f"{name}_negative must be bool {list(side.shape[:2])}; got {negative.dtype} {list(negative.shape)}"
                 )
-        longest = int(self.bl.max()) if samples else 0
-        if samples and (int(self.bl.min()) < 0 or longest > 32 * words):
+        lengths = self.bl.tolist()
+        if lengths and (min(lengths) < 0 or max(lengths) > 32 * words):
             raise StepError(
-                f"bit lengths must lie in [0, {32 * words}] for {words} words; got {int(self.bl.min())}..{longest}"
+                f"bit lengths must lie in [0, {32 * words}] for {words} words; got {min(lengths)}..{max(lengths)}"
             )
 
     def __len__(self) -> int:

@@ -1,12 +1,14 @@
 """Property tests of the contract: metering, numbering and placement against brute force."""
 
+import math
+from dataclasses import replace
 from itertools import combinations
 
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rpudriver.backends.meter import count_pulses
+from rpudriver.backends.counting import largest_size, tally
 from rpudriver.backends.placement import Diagonals
 from rpudriver.backends.registry import make
 from rpudriver.errors import AllocationError
@@ -46,10 +48,44 @@ def brute_force(found: PulseTrains) -> tuple[int, int, int]:
     return lines, coincidences, time
 
 
+def signs_that_fire(found: PulseTrains) -> set[bool]:
+    """Whether pairs of lines that fire in the same sample agree in sign."""
+    x, d = found.x_words.view(torch.int32).any(2), found.d_words.view(torch.int32).any(2)
+    pairs = x[:, None, :] & d[:, :, None]
+    return set((found.x_negative[:, None, :] == found.d_negative[:, :, None])[pairs].tolist())
+
+
 @EXAMPLES
 @given(trains())
-def test_counts_equal_a_count_bit_by_bit(found: PulseTrains) -> None:
-    assert count_pulses(found) == brute_force(found)
+def test_a_tally_equals_a_count_bit_by_bit(found: PulseTrains) -> None:
+    counted = tally(found)
+    assert (counted.line_pulses, counted.coincidences, counted.slots) == brute_force(found)
+    assert (counted.longest, counted.total) == (int(found.bl.max()), int(found.bl.sum()))
+    assert counted.late == -1
+    assert {sign for sign, seen in ((True, counted.up), (False, counted.down)) if seen} == signs_that_fire(found)
+
+
+@EXAMPLES
+@given(trains(), st.data())
+def test_the_first_sample_that_fires_late_is_named(found: PulseTrains, data: st.DataObject) -> None:
+    lengths = torch.tensor([data.draw(st.integers(0, int(bl))) for bl in found.bl])
+    late = [b for b in range(len(found)) if fires_beyond(found, b, int(lengths[b]))]
+    assert tally(replace(found, bl=lengths)).late == (late[0] if late else -1)
+
+
+def fires_beyond(found: PulseTrains, b: int, bl: int) -> bool:
+    words = found.x_words.shape[2]
+    return any(any(line[bl:]) for side in (found.x_words, found.d_words) for line in slots(side[b], 32 * words))
+
+
+@EXAMPLES
+@given(st.lists(st.floats(width=32), max_size=40))
+def test_the_largest_size_is_that_of_a_plain_search(values: list[float]) -> None:
+    found = largest_size(torch.tensor(values, dtype=torch.float32))
+    if any(math.isnan(value) for value in values):
+        assert math.isnan(found)
+    else:
+        assert found == max(map(abs, values), default=0.0)
 
 
 @EXAMPLES
