@@ -81,14 +81,16 @@ def draw(k0, k1, cell, pulse):  # type: ignore[no-untyped-def]
     return mix(_U(line ^ _U(k1 + _U(pulse * _WEYL_PULSE))))
 
 
-@intrinsic
-def popcount(typing_context, z):  # type: ignore[no-untyped-def]
+def _count_bits(typing_context: Any, z: Any) -> Any:
     """Return the number of set bits of a word, of the word's type: one instruction where the host has it."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.ctpop(arguments[0])
 
     return (z(z), generate) if isinstance(z, types.Integer) else None
+
+
+popcount: Any = intrinsic(_count_bits)
 
 
 @inline
