@@ -5,6 +5,7 @@ errors in distribution, and so the same density of updates.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,12 +51,11 @@ class OurNetwork:
         self.model = build_network(config, chip)
         self.optimizer = build_optimizer(config, self.model)
         self.note: Note | None = None
-        self._densities: list[tuple[float, int]] = []
         layers = [module for module in self.model if isinstance(module, AnalogLinear)]
         for number, (layer, entry) in enumerate(zip(layers, state, strict=True)):
             _take_over(layer, entry)
             self._watch(number, layer)
-        self._rule = {"lr": FAST_LR[algorithm], "dw_min": 1e-3, "max_bl": MAX_BL[algorithm]}
+        self._expected = partial(expected_density, lr=FAST_LR[algorithm], dw_min=1e-3, max_bl=MAX_BL[algorithm])
 
     def train_batch(self, x: torch.Tensor, y: torch.Tensor) -> None:
         """Train on a mini-batch."""
@@ -70,7 +70,7 @@ class OurNetwork:
 
         def note(layer: int, x: torch.Tensor, d: torch.Tensor) -> None:
             cells = len(x) * x.shape[1] * d.shape[1]
-            seen.append((cells * expected_density(x, d, **self._rule), cells))
+            seen.append((cells * self._expected(x, d), cells))
 
         self.note = note
         train()
@@ -93,6 +93,8 @@ def _take_over(layer: AnalogLinear, state: LayerState) -> None:
     for tile in layer.grid.tiles:
         layer.grid.backend.write(tile.state.arrays["A"], state["fast"][tile.rows, tile.columns])
     layer.grid.write(state["weights"])
+    assert layer.out_scale is not None  # learnable, and a digital bias: see COMMON and the example
+    assert layer.bias is not None
     with torch.no_grad():
         layer.scale.fill_(1.0)
         layer.out_scale.copy_(state["scales"])

@@ -5,6 +5,7 @@ device is the paper's power response (eq. 148) with tau 0.6 and gamma 1. One col
 """
 
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -30,7 +31,7 @@ class PeerNetwork:
         self.model = AnalogSequential(*modules[:-1])
         self.optimizer = AnalogSGD(self.model.parameters(), lr=LR)
         self.optimizer.regroup_param_groups()
-        self._rule = {"lr": FAST_LR[algorithm], "dw_min": 1e-3, "max_bl": MAX_BL[algorithm]}
+        self._expected = partial(expected_density, lr=FAST_LR[algorithm], dw_min=1e-3, max_bl=MAX_BL[algorithm])
 
     def train_batch(self, x: torch.Tensor, y: torch.Tensor) -> None:
         """Train on a mini-batch."""
@@ -66,7 +67,7 @@ class PeerNetwork:
     def _noting(self, update: Callable[..., None], seen: list[tuple[float, int]]) -> Callable[..., None]:
         def noted(x: torch.Tensor, d: torch.Tensor) -> None:
             cells = len(x) * x.shape[1] * d.shape[1]
-            seen.append((cells * expected_density(x, d, **self._rule), cells))
+            seen.append((cells * self._expected(x, d), cells))
             update(x, d)
 
         return noted

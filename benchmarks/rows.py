@@ -102,8 +102,8 @@ def _figures(timings: Mapping[str, Timing]) -> dict[str, float | None]:
     figures: dict[str, float | None] = {}
     for name in CONTESTANTS:
         timing = timings.get(name)
-        figures[f"{name}_s"] = timing and timing.median
-        figures[f"{name}_min_s"] = timing and timing.minimum
+        figures[f"{name}_s"] = timing.median if timing else None
+        figures[f"{name}_min_s"] = timing.minimum if timing else None
     for label, end in (("ratio", "_s"), ("ratio_min", "_min_s")):
         figures[label] = _quotient(figures["peer" + end], figures["ours" + end])
     figures["ratio_like"] = _quotient(figures["peer_like_s"], figures["ours_like_s"])
