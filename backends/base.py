@@ -145,7 +145,7 @@ class CrossbarBackend(ABC):
         plan = [self._plan(step) for step in steps]
         sent = [part for parts in plan for part in parts]
         results = self._execute(sent)
-        expected = sum(isinstance(part.step, Read | Scan) for part in sent)
+        expected = sum([isinstance(part.step, (Read, Scan)) for part in sent])
         if len(results) != expected:
             raise BackendError(f"backend returned {len(results)} results for {expected} reads; mend its _execute")
         for step, tally in zip(steps, tallies, strict=True):
@@ -322,8 +322,10 @@ class CrossbarBackend(ABC):
 
     def _plan(self, step: Step) -> list[Numbered]:
         """Return what the hook gets for a step, and advance the counters of the arrays that it touches."""
-        numbered = [self._number(part) for part in split(step, self._capabilities.summed_reads)]
-        return numbered if self.takes_scans or not isinstance(step, Scan) else expand(numbered[0])
+        if isinstance(step, Read) and not self._capabilities.summed_reads:
+            return [self._number(part) for part in split(step)]
+        numbered = self._number(step)
+        return [numbered] if self.takes_scans or not isinstance(step, Scan) else expand(numbered)
 
     def _number(self, step: Step) -> Numbered:
         match step:
@@ -333,13 +335,13 @@ class CrossbarBackend(ABC):
                 counters.samples += step.repeat * len(step.trains)
             case Read():
                 numbered = Numbered(step, self._state.counters[step.terms[0][0].name].vectors)
-                for array in {array.name: array for array, _ in step.terms}.values():
-                    self._state.counters[array.name].vectors += len(step.x)
+                for name in {array.name for array, _ in step.terms}:
+                    self._state.counters[name].vectors += step.x.shape[0]
             case Scan():
                 counters = self._state.counters[step.array.name]
                 numbered = Numbered(step, counters.samples, counters.vectors)
                 counters.samples += len(step.trains)
-                counters.vectors += len(step.columns)
+                counters.vectors += step.columns.shape[0]
             case Wait():
                 numbered = Numbered(step)
         return numbered
@@ -364,7 +366,7 @@ def _join(steps: Steps, plan: Sequence[Sequence[Numbered]], results: list[ReadRe
     """Put together the results of steps that were sent in parts."""
     whole, taken = [], 0
     for step, sent in zip(steps, plan, strict=True):
-        if isinstance(step, Read | Scan):
+        if isinstance(step, (Read, Scan)):
             if len(sent) == 1 and sent[0].step is step:
                 parts, result = 1, results[taken]
             else:

@@ -43,8 +43,8 @@ def tally(trains: PulseTrains) -> Tally:
 
 
 def largest_size(values: torch.Tensor) -> float:
-    """Return the largest absolute value of a float32 tensor, 0 if it is empty; NaN or infinity where it holds such."""
-    if values.device.type != "cpu":
+    """Return the largest absolute value of a tensor, 0 if it is empty; NaN or infinity where it holds such."""
+    if not values.is_cpu or values.dtype is not torch.float32:
         return float(values.detach().abs().max()) if values.numel() else 0.0
     return float(_largest(_array(values.detach() if values.requires_grad else values)))
 

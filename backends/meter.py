@@ -38,13 +38,13 @@ class CostMeter:
     def add_read(self, step: Read, capabilities: Capabilities) -> None:
         """Count a `Read`, made at once where the chip can sum and one by one where it cannot."""
         array = step.terms[0][0]
-        vectors = len(step.x) * (1 if capabilities.summed_reads else len(step.terms))
+        vectors = step.x.shape[0] * (1 if capabilities.summed_reads else len(step.terms))
         self._add_vectors(vectors, array.n_in if step.transposed else array.n_out, capabilities)
 
     def add_scan(self, step: Scan, tally: Tally, capabilities: Capabilities) -> None:
         """Count a `Scan`: its pulses and its reads."""
         self._add_trains(step, tally, 1, capabilities)
-        self._add_vectors(len(step.columns), step.array.n_out, capabilities)
+        self._add_vectors(step.columns.shape[0], step.array.n_out, capabilities)
 
     def _add_trains(self, step: Pulse | Scan, tally: Tally, repeat: int, capabilities: Capabilities) -> None:
         kind = capabilities.kinds[step.kind]

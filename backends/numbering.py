@@ -61,9 +61,9 @@ def expand(numbered: Numbered) -> list[Numbered]:
     return steps
 
 
-def split(step: Step, summed_reads: bool) -> list[Step]:
+def split(step: Read) -> list[Read]:
     """Return the reads that a chip without summed reads makes of a sum, or the step itself."""
-    if summed_reads or not isinstance(step, Read) or (len(step.terms) == 1 and step.terms[0][1] == 1.0):
+    if len(step.terms) == 1 and step.terms[0][1] == 1.0:
         return [step]
     return [Read(((array, 1.0),), step.x, step.transposed) for array, _ in step.terms]
 

@@ -137,7 +137,7 @@ class Validator:
                     f"{where}: {name} must be int64 [R] on the CPU; "
                     f"got {values.dtype} {list(values.shape)} on {values.device}"
                 )
-        if len(step.columns) != len(step.after):
+        if step.columns.shape != step.after.shape:
             raise StepError(
                 f"{where}: {len(step.columns)} columns and {len(step.after)} places; give one of each for a vector"
             )

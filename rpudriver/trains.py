@@ -85,7 +85,7 @@ def _compiled_trains(
         raise _not_finite("xd"[side], sample)
     words = max(1, -(-longest // 32))
     out = tuple(np.empty((*values.shape, words), _U) for values in sides)
-    work = samples * (sides[0].shape[1] + sides[1].shape[1]) if nb.get_num_threads() > 1 else 0
+    work = samples * (sides[0].shape[1] + sides[1].shape[1]) if torch.get_num_threads() > 1 else 0
     streams = (_U(stream_number(f"{source.stream}/x")), _U(stream_number(f"{source.stream}/d")))
     fill = _fill_parallel if work >= PARALLEL_FROM else _fill_serial
     fill(_U64(source.seed), streams, _U64(first), *sides, active, amplitude, bl, *out)

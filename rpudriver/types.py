@@ -88,25 +88,26 @@ class PulseTrains:
 
     def __post_init__(self) -> None:
         x, d = self.x_words, self.d_words
-        if x.dtype is not torch.uint32 or d.dtype is not torch.uint32 or x.ndim != 3 or d.ndim != 3:
+        x_shape, d_shape = x.shape, d.shape
+        if x.dtype is not torch.uint32 or d.dtype is not torch.uint32 or len(x_shape) != 3 or len(d_shape) != 3:
             raise StepError(
                 f"pulse trains must be uint32 words [B, n, W]; got {x.dtype} {tuple(x.shape)} for x "
                 f"and {d.dtype} {tuple(d.shape)} for d"
             )
-        if self.bl.dtype is not torch.int64 or self.bl.ndim != 1 or self.bl.device.type != "cpu":
+        if self.bl.dtype is not torch.int64 or self.bl.ndim != 1 or not self.bl.is_cpu:
             raise StepError(
                 f"bl must be int64 [B] on the CPU; got {self.bl.dtype} {list(self.bl.shape)} on {self.bl.device}"
             )
-        samples, words = len(self.bl), x.shape[2]
-        if x.shape[0] != samples or d.shape[0] != samples or d.shape[2] != words:
+        samples, words = len(self), x_shape[2]
+        if x_shape[0] != samples or d_shape[0] != samples or d_shape[2] != words:
             raise StepError(
                 f"pulse trains disagree: x {tuple(x.shape)}, d {tuple(d.shape)}, bl [{samples}]; "
                 "give both sides the same number of samples and words, and one bit length per sample"
             )
-        for name, negative, side in (("x", self.x_negative, x), ("d", self.d_negative, d)):
-            if negative.dtype is not torch.bool or negative.shape != side.shape[:2]:
+        for name, negative, shape in (("x", self.x_negative, x_shape), ("d", self.d_negative, d_shape)):
+            if negative.dtype is not torch.bool or negative.shape != shape[:2]:
                 raise StepError(
-                    f"{name}_negative must be bool {list(side.shape[:2])}; got {negative.dtype} {list(negative.shape)}"
+                    f"{name}_negative must be bool {list(shape[:2])}; got {negative.dtype} {list(negative.shape)}"
                 )
         lengths = self.bl.tolist()
         if lengths and (min(lengths) < 0 or max(lengths) > 32 * words):
@@ -115,7 +116,7 @@ class PulseTrains:
             )
 
     def __len__(self) -> int:
-        return len(self.bl)
+        return self.bl.shape[0]
 
     def to(self, device: torch.device) -> "PulseTrains":
         """Return the trains on a torch device; the bit lengths stay on the CPU."""

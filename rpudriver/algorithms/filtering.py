@@ -33,7 +33,7 @@ def filter_reads(
     """
     if buffer.device.type != "cpu":
         return _filter_in_torch(buffer, columns, reads, gain, hysteresis)
-    samples, (n_in, n_out) = len(columns), buffer.shape
+    samples, (n_in, n_out) = columns.shape[0], buffer.shape
     x_words, d_words = np.zeros((samples, n_in), np.uint32), np.empty((samples, n_out), np.uint32)
     negative, bl = np.empty((samples, n_out), np.bool_), np.empty(samples, np.int64)
     arguments = buffer.numpy(), columns.numpy(), reads.contiguous().numpy(), _F(gain), _F(1 - hysteresis)

@@ -30,4 +30,4 @@ class AnalogSGD(Algorithm[State]):
     def step(self, backend: CrossbarBackend, state: State, x: torch.Tensor, d: torch.Tensor, lr: float) -> State:
         trains = self.trains(backend, state.source, state.samples, x, d, lr)
         backend.run([Pulse(state.arrays["C"], trains)])
-        return replace(state, samples=state.samples + len(x))
+        return replace(state, samples=state.samples + x.shape[0])

@@ -39,7 +39,7 @@ class TikiTaka(Algorithm[State]):
 
     def step(self, backend: CrossbarBackend, state: State, x: torch.Tensor, d: torch.Tensor, lr: float) -> State:
         trains = self.trains(backend, state.source, state.samples, x, d, self.fast_lr)
-        transfers = schedule(state.samples, len(x), self.n_s, x.shape[1])
+        transfers = schedule(state.samples, x.shape[0], self.n_s, x.shape[1])
         reads = train_and_read(backend, state.arrays["A"], trains, transfers)
         if len(transfers):
             one_hot = torch.zeros(len(transfers), x.shape[1])
@@ -48,4 +48,4 @@ class TikiTaka(Algorithm[State]):
             first = state.samples // self.n_s
             onto_c = self.trains(backend, source, first, one_hot.to(reads.device), reads, lr * self.transfer_lr)
             backend.run([Pulse(state.arrays["C"], onto_c)])
-        return replace(state, samples=state.samples + len(x))
+        return replace(state, samples=state.samples + x.shape[0])

@@ -17,7 +17,7 @@ class Transfers:
     after: torch.Tensor
 
     def __len__(self) -> int:
-        return len(self.columns)
+        return self.columns.shape[0]
 
 
 def schedule(updates: int, batch: int, n_s: int, n_in: int) -> Transfers:

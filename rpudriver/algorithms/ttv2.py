@@ -56,11 +56,11 @@ class TTv2(Algorithm[TTv2State]):
         self, backend: CrossbarBackend, state: TTv2State, x: torch.Tensor, d: torch.Tensor, lr: float
     ) -> TTv2State:
         trains = self.trains(backend, state.source, state.samples, x, d, self.fast_lr)
-        transfers = schedule(state.samples, len(x), self.n_s, x.shape[1])
+        transfers = schedule(state.samples, x.shape[0], self.n_s, x.shape[1])
         reads = train_and_read(backend, state.arrays["A"], trains, transfers)
         buffer = state.buffer.to(reads.device)  # made on the CPU
         if len(transfers):
             gain = lr * self.transfer_lr / backend.capabilities.device.dw_min
             onto_c = filter_reads(buffer, transfers.columns, reads, gain, self.hysteresis)
             backend.run([Pulse(state.arrays["C"], onto_c)])
-        return replace(state, samples=state.samples + len(x), buffer=buffer)
+        return replace(state, samples=state.samples + x.shape[0], buffer=buffer)

@@ -8,6 +8,7 @@ from torch.autograd.function import once_differentiable
 
 from rpudriver.algorithms.base import Algorithm
 from rpudriver.backends.base import CrossbarBackend
+from rpudriver.backends.counting import largest_size
 from rpudriver.errors import CheckpointError, ConfigError, StepError, UnsupportedError
 from rpudriver.nn.handle import AnalogHandle, Recorder, refuse_copy
 from rpudriver.nn.initial import default_weights
@@ -210,7 +211,7 @@ class _ChipRead(torch.autograd.Function):
                 f"the input of layer {layer.name!r} holds NaN or infinity; check the data or lower the learning rate"
             )
         if layer.bias_kind == "analog":
-            x = torch.nn.functional.pad(x, (0, 1), value=1.0)
+            x = torch.cat((x, x.new_ones(x.shape[0], 1)), 1)
         ctx.layer, ctx.records, ctx.call = layer, layer.training, layer._recorder.number_call()
         ctx.save_for_backward(x)
         return layer.grid.forward(x) * layer.scale
@@ -223,15 +224,15 @@ class _ChipRead(torch.autograd.Function):
         if not _finite(grad):
             raise StepError(f"the gradient at layer {layer.name!r} holds NaN or infinity; lower the learning rate")
         wants_x, wants_weights = ctx.needs_input_grad[:2]
-        if wants_weights and ctx.records and len(x):
-            layer._recorder.add(ctx.call, x, -grad / layer.scale)
-        d_x = layer.grid.backward(grad * layer.scale)[:, : layer.in_features] if wants_x else None
+        scale = layer.scale
+        if wants_weights and ctx.records and x.shape[0]:
+            layer._recorder.add(ctx.call, x, -grad / scale)
+        d_x = layer.grid.backward(grad * scale)[:, : layer.in_features] if wants_x else None
         return d_x, torch.zeros_like(layer.handle) if wants_weights else None, None
 
 
 def _finite(values: torch.Tensor) -> bool:
-    """Return whether all values are finite; the sum tells it quickly unless it overflows itself."""
-    return math.isfinite(float(values.detach().sum())) or bool(torch.isfinite(values).all())
+    return math.isfinite(largest_size(values))
 
 
 def _check(n_in: int, n_out: int, backend: CrossbarBackend, name: str, bias: str, weight_range: float) -> None:

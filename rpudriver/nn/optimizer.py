@@ -65,11 +65,14 @@ class AnalogOptimizer(torch.optim.Optimizer):
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Clear the gradients and drop what analog layers recorded."""
-        super().zero_grad(set_to_none)
+        if not set_to_none:
+            super().zero_grad(set_to_none=False)
         for group in self.param_groups:
             for parameter in group["params"]:
                 if isinstance(parameter, AnalogHandle):
                     parameter.layer.forget()
+                if set_to_none:
+                    parameter.grad = None
 
 
 def _groups(given: Iterable[Any], lr: float, digital_lr: float) -> Iterator[dict[str, Any]]:

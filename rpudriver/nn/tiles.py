@@ -84,19 +84,19 @@ class TileGrid(Generic[StateT]):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return ``W x`` by managed reads, ``[B, n_out]`` for x ``[B, n_in]``."""
-        parts = managed_reads(self.backend, [(self._terms(tile), x[:, tile.columns]) for tile in self.tiles])
+        parts = managed_reads(self.backend, [(self._terms(tile), self._cut(x, tile.columns)) for tile in self.tiles])
         return self._sum(parts, [tile.rows for tile in self.tiles], self.n_out)
 
     def backward(self, d: torch.Tensor) -> torch.Tensor:
         """Return ``W^T d`` by managed transposed reads, ``[B, n_in]`` for d ``[B, n_out]``."""
-        jobs = [(self._terms(tile), d[:, tile.rows]) for tile in self.tiles]
+        jobs = [(self._terms(tile), self._cut(d, tile.rows)) for tile in self.tiles]
         parts = managed_reads(self.backend, jobs, transposed=True)
         return self._sum(parts, [tile.columns for tile in self.tiles], self.n_in)
 
     def update(self, x: torch.Tensor, d: torch.Tensor, lr: float) -> None:
         """Train every tile with its slices of x ``[B, n_in]`` and d ``[B, n_out]``."""
         for tile in self.tiles:
-            x_tile, d_tile = x[:, tile.columns], d[:, tile.rows]
+            x_tile, d_tile = self._cut(x, tile.columns), self._cut(d, tile.rows)
             tile.state = self.algorithm.step(self.backend, tile.state, x_tile, d_tile, lr)
 
     def save(self) -> dict[str, Any]:
@@ -135,11 +135,15 @@ class TileGrid(Generic[StateT]):
     def _terms(self, tile: Tile[StateT]) -> Any:
         return self.algorithm.terms(tile.state)
 
+    def _cut(self, values: torch.Tensor, lines: slice) -> torch.Tensor:
+        """Return the lines that belong to a tile."""
+        return values if len(self.tiles) == 1 else values[:, lines]
+
     def _sum(self, parts: Sequence[torch.Tensor], lines: Sequence[slice], n: int) -> torch.Tensor:
         """Add up partial results that belong to ranges of n lines."""
         if len(parts) == 1:
             return parts[0]
-        out = parts[0].new_zeros(len(parts[0]), n)
+        out = parts[0].new_zeros(parts[0].shape[0], n)
         for part, where in zip(parts, lines, strict=True):
             out[:, where] += part
         return out
