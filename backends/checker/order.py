@@ -4,7 +4,7 @@ import torch
 
 from rpudriver.backends.checker.bench import Bench, Check, trains
 from rpudriver.backends.checker.pulsing import same_change
-from rpudriver.types import Array, Pulse, PulseTrains, Read, Step, Wait
+from rpudriver.types import Array, Pulse, PulseTrains, Read, Scan, Step, Wait
 
 
 def sample_order(bench: Bench) -> None:
@@ -70,6 +70,23 @@ def steps_once(bench: Bench) -> None:
     same_change(bench, singles, changes[0], f"{count} steps of one pulse", f"one step of {count}")
 
 
+def scan_places(bench: Bench) -> None:
+    """A scan reads the columns it names, each after as many samples as it says."""
+    array = bench.square()
+    left = bench.halves(array.n_in)
+    push = bench.pushes(array, bench.push, columns=left)[0].trains  # only the left columns move
+    bench.to_bottom(array)
+    repeats = bench.repeats(bench.span / 40 * bench.amplitude, array.n_in)
+    columns = torch.arange(array.n_in).repeat(2 * repeats)
+    after = torch.tensor([0, len(push)]).repeat_interleave(array.n_in * repeats)
+    (result,) = bench.chip.run([Scan(array, push, columns, after, bench.amplitude)])
+    shape = (2, repeats, array.n_in, array.n_out)
+    read = result.values.cpu().double().reshape(shape).mean(1) / bench.amplitude
+    bench.moved_up((read[1] - read[0])[left], "columns that a scan pulses, read at its start and at its end,")
+    bench.stayed((read[1] - read[0])[~left], "columns that a scan does not pulse")
+    bench.stayed(bench.weights(array).t() - read[1], "weights after a scan, against its last reads,")
+
+
 CHECKS = (
     Check(
         "sample-order",
@@ -77,5 +94,10 @@ CHECKS = (
         "Pulses of a batch are summed up or reordered: devices saturate, so samples must act one after the other.",
     ),
     Check("step-order", step_order, "Steps are sorted by kind, or all reads are made at the end of the sequence."),
+    Check(
+        "scan-places",
+        scan_places,
+        "A scan's reads are made before or after all of its pulses, or of columns in another order.",
+    ),
     Check("steps-once", steps_once, "The last step is sent twice (or the first not at all): look at the loop's ends."),
 )

@@ -2,6 +2,7 @@
 
 import contextlib
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from rpudriver.experiment.config import Config
 from rpudriver.experiment.training import Progress, Report, Stop, train
 from rpudriver.plots.curves import plot_learning_curve
 from rpudriver.plots.weights import plot_weights, trained_weights
+
+INTERVAL = 0.1  # seconds between two states of a bar
 
 
 def train_and_draw(
@@ -27,7 +30,7 @@ def train_and_draw(
 
 def progress_bar(quiet: bool, **options: Any) -> "tqdm[Any]":
     """Return a bar of mini-batches on stderr; it speaks rarely where nobody watches a terminal."""
-    interval = 0.1 if sys.stderr.isatty() else 10.0
+    interval = INTERVAL if sys.stderr.isatty() else 10.0
     return tqdm(unit="batch", disable=quiet, mininterval=interval, dynamic_ncols=True, **options)
 
 
@@ -37,17 +40,26 @@ class TrainingBar:
     def __init__(self, quiet: bool) -> None:
         self._quiet = quiet
         self._bar: tqdm[Any] | None = None
+        self._latest: Progress | None = None
+        self._shown = 0.0  # when, in seconds of the monotonic clock
 
     def __call__(self, progress: Progress) -> None:
         if self._bar is None:  # made late, so that a resumed run's rate counts only what it does itself
             self._bar = progress_bar(self._quiet, total=progress.total, initial=progress.done - 1)
-        self._bar.set_description(f"epoch {progress.epoch}/{progress.epochs}", refresh=False)
-        self._bar.set_postfix(refresh=False, **describe(progress))
-        self._bar.update(progress.done - self._bar.n)
+        self._latest = progress
+        if time.monotonic() - self._shown >= INTERVAL:  # a mini-batch may be shorter than putting this into words
+            self._show(self._bar, progress)
+
+    def _show(self, bar: "tqdm[Any]", progress: Progress) -> None:
+        bar.set_description(f"epoch {progress.epoch}/{progress.epochs}", refresh=False)
+        bar.set_postfix(refresh=False, **describe(progress))
+        bar.update(progress.done - bar.n)
+        self._shown = time.monotonic()
 
     def close(self) -> None:
-        """Leave the bar's last state on the screen."""
-        if self._bar is not None:
+        """Leave the last state on the screen."""
+        if self._bar is not None and self._latest is not None:
+            self._show(self._bar, self._latest)
             self._bar.close()
 
 

@@ -168,7 +168,8 @@ class _Loop:
         for number, chosen in enumerate(batches(len(order), self.config.training.batch)):
             if number < self.position.batch:  # done before the interruption
                 continue
-            self.train_batch(self.data.train_x[order[chosen]], self.data.train_y[order[chosen]])
+            samples = order[chosen]
+            self.train_batch(self.data.train_x.index_select(0, samples), self.data.train_y.index_select(0, samples))
             self.position.batch = number + 1
             self.report(self.progress(epoch))
             if self.position.batch < self.per_epoch:

@@ -10,8 +10,9 @@ from typing import Any, ClassVar
 import torch
 
 from rpudriver.backends.base import CrossbarBackend, Numbered
+from rpudriver.backends.numbering import expand
 from rpudriver.trains import counted_pulses
-from rpudriver.types import Cell, Port, Pulse, PulseTrains, Read, ReadResult
+from rpudriver.types import Cell, Port, Pulse, PulseTrains, Read, ReadResult, Scan
 from tests.backends.mutants_state import (
     ArraysShareDevices,
     LimitsIgnored,
@@ -204,6 +205,21 @@ class ReadsLast(Sound):
         return super()._execute(sorted(steps, key=lambda numbered: isinstance(numbered.step, Read)))
 
 
+class ScanReadsLast(Sound):
+    """Takes scans, and reads all of their columns at the end."""
+
+    takes_scans = True
+
+    def _execute(self, steps: Sequence[Numbered]) -> list[ReadResult]:
+        late = [
+            replace(n, step=replace(n.step, after=torch.full_like(n.step.after, len(n.step.trains))))
+            if isinstance(n.step, Scan)
+            else n
+            for n in steps
+        ]
+        return super()._execute([part for numbered in late for part in expand(numbered)])
+
+
 class LastStepRepeated(Sound):
     def _execute(self, steps: Sequence[Numbered]) -> list[ReadResult]:
         again = [steps[-1]] if steps and isinstance(steps[-1].step, Pulse) else []
@@ -300,6 +316,7 @@ MUTANTS = (
     Mutant(FirstWordOnly, "every-word-counts"),
     Mutant(SamplesReversed, "sample-order"),
     Mutant(ReadsLast, "step-order"),
+    Mutant(ScanReadsLast, "scan-places"),
     Mutant(LastStepRepeated, "steps-once"),
     Mutant(DoubleStep, "mean-step"),
     Mutant(C2cDoubled, "c2c-of-slots"),
