@@ -8,8 +8,10 @@ import numpy.typing as npt
 import torch
 
 from rpudriver.backends.simulated.devices.spec import Device
-from rpudriver.backends.simulated.kernels import pack, table_of
+from rpudriver.backends.simulated.kernels.families import family_of, rows_of
+from rpudriver.backends.simulated.kernels.lookup import Table, table_of
 from rpudriver.backends.simulated.variability import draw_devices
+from rpudriver.keyed import arrays
 
 
 @dataclass
@@ -23,7 +25,9 @@ class Bank:
     pulses : int32 tensor ``[n_out * n_in]``, how many pulses each device has seen in its life, modulo 2^32.
     read : the same, what reads see; it is `hidden` itself where there is no write noise.
     stream : ``"{array}/{port}"``, the first part of the names of its random streams.
-    packed, table : the parameters and the measured table as the compiled kernel takes them.
+    version : rises with every change of state, so that what is derived from it can be kept.
+    family, rows, table, keys : the response family, the parameters ``[rows, cells]``, the measured table and the key
+        words of pulse and write noise, as compiled kernels take them; family None where no kernel has the response.
     """
 
     device: Device
@@ -34,8 +38,11 @@ class Bank:
     hidden: torch.Tensor
     pulses: torch.Tensor
     read: torch.Tensor
-    packed: npt.NDArray[np.float32]
-    table: npt.NDArray[np.float32]
+    family: int | None
+    rows: npt.NDArray[np.float32]
+    table: Table
+    keys: tuple[np.uint32, ...]
+    version: int = 0
 
     @property
     def weights(self) -> torch.Tensor:
@@ -44,6 +51,7 @@ class Bank:
 
     def set_state(self, hidden: torch.Tensor, read: torch.Tensor, pulses: torch.Tensor | None = None) -> None:
         """Replace both states, and the number of pulses seen where it is given."""
+        self.version += 1
         self.hidden = hidden.to(self.hidden).flatten().clone()
         self.read = read.to(self.read).flatten().clone() if self.device.write_noise else self.hidden
         if pulses is not None:
@@ -58,6 +66,12 @@ def new_bank(
     parameters = {name: torch.from_numpy(value.ravel()).to(torch_device) for name, value in drawn.items()}
     hidden = parameters.pop("initial").clone()
     read = hidden.clone() if device.write_noise else hidden
-    packed = pack({name: value.ravel() for name, value in drawn.items()})
     pulses = torch.zeros_like(hidden, dtype=torch.int32)
-    return Bank(device, seed, stream, shape, parameters, hidden, pulses, read, packed, table_of(device.response))
+    family = family_of(device, parameters)
+    table = table_of(device.response, device.dw_min.mean)
+    keys = tuple(
+        np.uint32(word) for purpose in ("pulse", "write") for word in arrays.key(seed, f"{stream}/{purpose}", 0)
+    )
+    return Bank(
+        device, seed, stream, shape, parameters, hidden, pulses, read, family, rows_of(family, parameters), table, keys
+    )

@@ -1,54 +1,143 @@
 """The bridge between torch banks on the CPU and the compiled kernels."""
 
-import numpy as np
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 
-from rpudriver.backends.simulated import kernels
+import numba as nb
+import numpy as np
+import numpy.typing as npt
+import torch
+
 from rpudriver.backends.simulated.bank import Bank
-from rpudriver.keyed import arrays
+from rpudriver.backends.simulated.kernels import pieces
+from rpudriver.backends.simulated.kernels.families import dense_kernel, form_of, sparse_kernel
+from rpudriver.backends.simulated.kernels.pieces import TILE, Side
+from rpudriver.backends.simulated.kernels.scratch import LANES, Scratch, new_scratch
+from rpudriver.backends.simulated.kernels.threads import share
+from rpudriver.keyed.native import popcount
 from rpudriver.types import PulseTrains
 
-SAMPLES_AT_ONCE = 2**14  # bounds the memory of their keys, and the time until Ctrl-C is heard
+# nanoseconds on a 2023 server core; only their ratios matter, to choose the kernel
+COLLECT, DRAIN, ROUND = 20.0, 60.0, 20.0  # dense: a piece of a row in a tile, a group of lanes, each round of it
+PAIR, EVENT = 1.5, 12.0  # sparse: two lines that fire in one piece, a coincidence
+WORTH_A_THREAD = 100_000.0
+LONGEST_CALL = 1e9  # repetitions are cut into calls of about a second, between which Ctrl-C is heard
+Work = Callable[[int, int, int], None]  # repetitions, first row, row after the last
+Scalars = tuple[np.generic, ...]
+Snaps = tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[np.float32]]  # stops, columns, values
+
+_local = threading.local()
+
+
+@dataclass(frozen=True)
+class Snapshots:
+    """Columns to be noted while trains are applied: column ``columns[r]`` after the first ``after[r]`` samples."""
+
+    columns: torch.Tensor
+    after: torch.Tensor
+
+
+NONE = Snapshots(torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.int64))
 
 
 def has_kernel(bank: Bank) -> bool:
     """Return whether a bank's response is compiled and its state lies on the CPU."""
-    return bank.hidden.device.type == "cpu" and type(bank.device.response) in kernels.FAMILIES
+    return bank.hidden.device.type == "cpu" and bank.family is not None
 
 
-def apply_trains(bank: Bank, trains: PulseTrains, repeat: int, strength: float, flip: bool) -> None:
-    """Pulse a bank with a batch of trains, `repeat` times."""
-    if not len(trains):
-        return
-    x_words = trains.x_words.contiguous().numpy()
-    d_words = trains.d_words.contiguous().numpy()
-    columns, used, _ = kernels.active_lines(x_words)
-    packed = (
-        x_words,
-        d_words,
-        trains.x_negative.contiguous().numpy(),
-        trains.d_negative.contiguous().numpy(),
-        columns,
-        used,
-        kernels.active_lines(d_words)[2],
-    )
-    device = bank.device
-    noise = (np.float32(device.c2c), np.float32(device.c2c_additive))
-    physics = (kernels.FAMILIES[type(device.response)], bank.table, *noise, np.float32(strength))
-    words = [arrays.key(bank.seed, f"{bank.stream}/{purpose}", 0) for purpose in ("pulse", "write")]
-    keys = np.array(words, np.uint32).ravel()
-    at_once = max(1, SAMPLES_AT_ONCE // len(trains))
+def apply_trains(
+    bank: Bank, trains: PulseTrains, repeat: int, strength: float, flip: bool, snapshots: Snapshots = NONE
+) -> torch.Tensor:
+    """Pulse a bank with a batch of trains, `repeat` times; return the noted columns, float32 ``[R, n_out]``.
+
+    Snapshots are for trains that are applied once.
+    """
+    bank.version += 1
+    rows, columns = pieces.rows_of(trains, flip), pieces.columns_of(trains)
+    stops = pieces.ends_of(trains, snapshots.after.numpy())
+    noted = np.empty((len(stops), bank.shape[0]), np.float32)
+    dense, cost = _plan(bank, rows, columns, repeat)
+    prepare = _dense if dense else _sparse
+    wanted = snapshots.columns.numpy().astype(np.int32)
+    work = prepare(bank, rows, columns, _scalars(bank, strength), (stops, wanted, noted))
+    at_once = max(1, int(repeat * LONGEST_CALL / max(cost, 1.0)))
     for start in range(0, repeat, at_once):
-        rounds = min(at_once, repeat - start)
-        kernels.update(
-            bank.hidden.numel(),
-            physics,
-            bank.hidden.numpy(),
-            bank.pulses.numpy().view(np.uint32),
-            bank.read.numpy(),
-            bank.packed,
-            packed,
-            keys,
-            rounds,
-            np.float32(device.write_noise * device.dw_min.mean),
-            flip,
-        )
+        share(bank.shape[0], partial(work, min(at_once, repeat - start)), cost > WORTH_A_THREAD)
+    return torch.from_numpy(noted)
+
+
+def _scalars(bank: Bank, strength: float) -> Scalars:
+    """Return keys, strength, noise of a pulse and write noise, in the order in which kernels take them."""
+    device = bank.device
+    numbers = (strength, device.c2c, device.c2c_additive, device.write_noise * device.dw_min.mean)
+    return (*bank.keys, *(np.float32(number) for number in numbers))
+
+
+def _chip(bank: Bank) -> tuple[object, ...]:
+    return bank.hidden.numpy(), bank.pulses.numpy().view(np.uint32), bank.read.numpy(), bank.rows, bank.table
+
+
+def _dense(bank: Bank, rows: Side, columns: Side, scalars: Scalars, snaps: Snaps) -> Work:
+    n_in, kernel = bank.shape[1], dense_kernel(bank.family, form_of(bank.device))
+    chip = _chip(bank)
+    side = pieces.tiled(columns.start, columns.index, columns.words, n_in)
+    words = (side[0].reshape(-1), side[1])
+    stops, wanted, noted = snaps
+    order = np.argsort(wanted // TILE, kind="stable").astype(np.int32)
+    starts = np.searchsorted(wanted[order], np.arange(side[1].shape[0] + 1) * TILE).astype(np.int32)
+
+    def work(repeat: int, first: int, last: int) -> None:
+        d = (rows.start, rows.index, rows.words)
+        kernel(first, last, chip, n_in, words, d, repeat, (stops, wanted, order, starts, noted), scalars, _scratch())
+
+    return work
+
+
+def _sparse(bank: Bank, rows: Side, columns: Side, scalars: Scalars, snaps: Snaps) -> Work:
+    n_in, kernel = bank.shape[1], sparse_kernel(bank.family, form_of(bank.device))
+    chip = _chip(bank)
+
+    def work(repeat: int, first: int, last: int) -> None:
+        x, d = (columns.start, columns.index, columns.words), (rows.start, rows.index, rows.words)
+        kernel(first, last, chip, n_in, x, d, repeat, snaps, scalars)
+
+    return work
+
+
+def _scratch() -> Scratch:
+    """Return this thread's scratch."""
+    if not hasattr(_local, "scratch"):
+        _local.scratch = new_scratch(TILE)
+    return _local.scratch
+
+
+def _plan(bank: Bank, rows: Side, columns: Side, repeat: int) -> tuple[bool, float]:
+    """Return whether the dense kernel is the faster one, and what the faster one costs in nanoseconds."""
+    pairs, events = _work(rows.start, rows.index, rows.words, columns.start, columns.words)
+    n_out, n_in = bank.shape
+    tiles, groups = -(-n_in // TILE), n_out * -(-n_in // LANES)
+    each = repeat * events / groups  # pulses for a group of lanes
+    mean = each / LANES
+    rounds = 0.0 if each == 0 else min(each, mean + 2 * mean**0.5 + 1)
+    drained = groups * (1 - np.exp(-each))
+    dense = repeat * len(rows.index) * tiles * COLLECT + drained * (DRAIN + rounds * ROUND)
+    sparse = repeat * (pairs * PAIR + events * EVENT)
+    return bool(dense < sparse), min(dense, sparse)
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy")
+def _work(start, index, words, x_start, x_words):  # type: ignore[no-untyped-def]
+    """Return how many lines cross in pieces that both fire in, and roughly how many coincidences that makes."""
+    pieces_ = len(x_start) - 1
+    fired = np.zeros(pieces_, np.int64)
+    for piece in range(pieces_):
+        for at in range(x_start[piece], x_start[piece + 1]):
+            fired[piece] += popcount(np.uint32(x_words[at] & np.uint32(0x7FFFFFFF)))
+    pairs, events = 0, 0.0
+    for entry in range(len(index)):
+        piece = index[entry]
+        pairs += x_start[piece + 1] - x_start[piece]
+        events += fired[piece] * popcount(np.uint32(words[entry] & np.uint32(0x7FFFFFFF)))
+    return pairs, events / pieces.SLOTS

@@ -135,11 +135,9 @@ def test_same_result_however_samples_are_grouped(path: str) -> None:
 
 
 def test_same_result_for_one_and_for_many_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    from rpudriver.backends.simulated import kernels
-
     finals = []
-    for least in (1, 10**9):  # every array in parallel, none
-        monkeypatch.setattr(kernels, "PARALLEL_FROM", least)
+    for least in (0.0, 1e18):  # every array in parallel, none
+        monkeypatch.setattr(native, "WORTH_A_THREAD", least)
         backend = make("simulated", preset="reram-array", seed=5)
         backend.arm()
         array = backend.allocate("W", 40, 30)
@@ -152,7 +150,7 @@ def test_repeats_in_chunks_equal_one_by_one(path: str, monkeypatch: pytest.Monke
     from rpudriver.backends.simulated import pulses
 
     monkeypatch.setattr(pulses, "CHUNK", 200)  # less than two samples of 5 x 9 devices a chunk
-    monkeypatch.setattr(native, "SAMPLES_AT_ONCE", 13)  # two repeats a chunk
+    monkeypatch.setattr(native, "LONGEST_CALL", 1.0)  # one repeat a call
     finals = []
     for repeats in ([7], [1] * 7):
         backend = make("simulated", preset="reram-array", seed=5)

@@ -1,0 +1,71 @@
+"""Which kernel serves a device, and the device parameters in the order in which kernels read them."""
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from rpudriver.backends.simulated.devices.constant import ConstantStep
+from rpudriver.backends.simulated.devices.exponential import Exponential
+from rpudriver.backends.simulated.devices.measured import Measured
+from rpudriver.backends.simulated.devices.power import Power
+from rpudriver.backends.simulated.devices.soft_bounds import SoftBounds
+from rpudriver.backends.simulated.devices.spec import Device
+from rpudriver.backends.simulated.kernels import dense, sparse, steps
+
+Floats = npt.NDArray[np.float32]
+Parameters = Mapping[str, torch.Tensor]
+
+
+def family_of(device: Device, parameters: Parameters) -> int | None:
+    """Return the constant of `steps` that stands for a device's response, or None where no kernel has it."""
+    match device.response:
+        case ConstantStep():
+            return steps.CONSTANT
+        case SoftBounds():
+            return steps.SOFT_BOUNDS
+        case Power() if bool((parameters["gamma"] == 1).all()):
+            return steps.LINEAR
+        case Power() if bool((parameters["gamma"] > 0).all()):
+            return steps.POWER
+        case Exponential() if bool((parameters["gamma"] != 0).all()):
+            return steps.EXPONENTIAL
+        case Measured():
+            return steps.MEASURED
+    return None
+
+
+def form_of(device: Device) -> int:
+    """Return the constant of `steps` that stands for a device's cycle-to-cycle noise."""
+    if device.c2c_additive or (isinstance(device.response, Measured) and device.response.dw_spread):
+        return steps.GENERAL
+    return steps.MULTIPLICATIVE if device.c2c else steps.QUIET
+
+
+def rows_of(family: int | None, p: Parameters) -> Floats:
+    """Return ``[rows, cells]``: steps up and down (0 for dead devices), bounds, and what the family needs besides.
+
+    That is 1 / tau for the families that have one, and gamma and ``1 / (exp(gamma) - 1)``.
+    """
+    rows = [p["dw_up"] * p["alive"], p["dw_down"] * p["alive"], p["w_max"], p["w_min"]]
+    if family in (steps.LINEAR, steps.POWER, steps.EXPONENTIAL):
+        rows.append(1.0 / p["tau"])
+    if family in (steps.POWER, steps.EXPONENTIAL):
+        gamma = p["gamma"]
+        rows += [gamma, (1.0 / torch.expm1(gamma.double())).to(gamma)]
+    return torch.stack(rows).cpu().numpy()
+
+
+@cache
+def dense_kernel(family: int, form: int) -> Any:
+    """Return the dense kernel of a family and a form of noise."""
+    return dense.build(family, form)
+
+
+@cache
+def sparse_kernel(family: int, form: int) -> Any:
+    """Return the sparse kernel of a family and a form of noise."""
+    return sparse.build(family, form)

@@ -1,0 +1,102 @@
+"""One pulse on one device, as scalar functions that the compiler inlines and vectorises.
+
+There is no vector maths library, so powers and exponentials are written out. Their relative error against the exact
+functions is below 2e-6 (tested), less than a thousandth of any device's cycle-to-cycle noise.
+"""
+
+import math
+
+import numpy as np
+
+from rpudriver.keyed.intrinsics import bits_of_float, float_of_bits
+from rpudriver.keyed.native import inline
+
+F, S = np.float32, np.int32
+
+# response families, as constants of a compiled kernel
+CONSTANT, SOFT_BOUNDS, LINEAR, POWER, EXPONENTIAL, MEASURED = range(6)
+# noise of a pulse: none; in proportion to the step; that, plus a constant, plus the spread of a measured table
+QUIET, MULTIPLICATIVE, GENERAL = range(3)
+
+_SQRT_HALF_BITS = S(0x3F3504F3)
+_LOG2_E = F(math.log2(math.e))
+_ATANH = tuple(F(2 / math.log(2) / k) for k in (1, 3, 5, 7, 9))  # log2(m) = 2 atanh(s) / ln 2, s = (m - 1) / (m + 1)
+_EXP2 = tuple(F(math.log(2) ** k / math.factorial(k)) for k in range(1, 8))  # 2^f - 1, |f| <= 1/2
+
+
+@inline
+def log2(x):  # type: ignore[no-untyped-def]
+    """Return the base-2 logarithm of a positive, normal float32."""
+    bits = bits_of_float(x)
+    exponent = S(S(bits - _SQRT_HALF_BITS) >> S(23))
+    m = float_of_bits(S(bits - S(exponent * S(0x800000))))  # in [sqrt(1/2), sqrt(2))
+    s = F(F(m - F(1)) / F(m + F(1)))
+    t = F(s * s)
+    series = F(_ATANH[3] + F(t * _ATANH[4]))
+    series = F(_ATANH[2] + F(t * series))
+    series = F(_ATANH[1] + F(t * series))
+    series = F(_ATANH[0] + F(t * series))
+    return F(F(exponent) + F(s * series))
+
+
+@inline
+def exp2_minus_1(y):  # type: ignore[no-untyped-def]
+    """Return ``2^y - 1`` of a float32, clipped to the range of normal numbers."""
+    y = min(max(y, F(-126)), F(127))
+    whole = F(np.rint(y))
+    f = F(y - whole)
+    series = F(_EXP2[5] + F(f * _EXP2[6]))
+    series = F(_EXP2[4] + F(f * series))
+    series = F(_EXP2[3] + F(f * series))
+    series = F(_EXP2[2] + F(f * series))
+    series = F(_EXP2[1] + F(f * series))
+    series = F(_EXP2[0] + F(f * series))
+    scale = float_of_bits(S(S(S(whole) + S(127)) * S(0x800000)))
+    return F(F(scale * F(f * series)) + F(scale - F(1)))  # near 0 without cancellation
+
+
+@inline
+def power(base, gamma):  # type: ignore[no-untyped-def]
+    """Return ``base^gamma`` for base >= 0 and gamma > 0."""
+    raised = F(exp2_minus_1(F(gamma * log2(max(base, F(1e-37))))) + F(1))
+    return raised if base > F(0) else F(0)
+
+
+@inline
+def exponential(base, gamma, scale):  # type: ignore[no-untyped-def]
+    """Return ``(exp(gamma base) - 1) scale``; `scale` is ``1 / (exp(gamma) - 1)``."""
+    return F(exp2_minus_1(F(F(gamma * base) * _LOG2_E)) * scale)
+
+
+@inline
+def relative_step(family, w, slope, gamma, scale):  # type: ignore[no-untyped-def]
+    """Return ``q(w)`` of one pulse for the families with a formula.
+
+    `slope` is what takes q from 1 at w = 0 to 0 at its bound: ``1 / bound``, with the sign of the pulse's direction.
+    """
+    if family == CONSTANT:
+        return F(1)
+    base = max(F(F(1) - F(w * slope)), F(0))
+    if family == POWER:
+        return power(base, gamma)
+    if family == EXPONENTIAL:
+        return exponential(base, gamma, scale)
+    return base
+
+
+@inline
+def noisy_step(form, q, spread, c2c, additive, xi):  # type: ignore[no-untyped-def]
+    """Return the relative step with its cycle-to-cycle noise."""
+    if form == QUIET:
+        return q
+    if form == MULTIPLICATIVE:
+        return F(q * F(F(1) + F(c2c * xi)))
+    scaled = F(c2c * q)
+    variance = F(F(F(scaled * scaled) + F(additive * additive)) + F(spread * spread))
+    return F(q + F(xi * F(np.sqrt(variance))))
+
+
+@inline
+def moved(w, step, q, w_min, w_max):  # type: ignore[no-untyped-def]
+    """Return the weight after a pulse of nominal size `step`, clipped to the device's own bounds."""
+    return min(max(F(w + F(step * q)), w_min), w_max)
