@@ -81,12 +81,12 @@ def select(cases: Iterator[Case] | list[Case], patterns: list[str]) -> list[Case
 
 def measure(case: Case, threads: int, options: Options) -> dict[str, Any]:
     """Return the row of a case at a number of threads, as it goes into the JSON file."""
-    with _threads(threads):
-        try:
-            contest = case.prepare(options)
-        except UnavailableError as reason:
-            return {"name": case.name, "threads": threads, "density": None, "unavailable": str(reason)} | _figures({})
-        runs = contest.runs or options.runs
+    try:
+        contest = case.prepare(options)
+    except UnavailableError as reason:
+        return {"name": case.name, "threads": threads, "density": None, "unavailable": str(reason)} | _figures({})
+    runs = contest.runs or options.runs
+    with _threads(threads):  # not before: a library that is loaded later would keep its own number
         timings = interleave(contest.calls, runs, not contest.once)
     row = {"name": case.name, "density": contest.density, "threads": threads, "runs": runs}
     return row | _figures(timings) | {key: _now(value) for key, value in contest.facts.items()}
@@ -117,13 +117,17 @@ def _quotient(peer: float | None, ours: float | None) -> float | None:
 
 @contextmanager
 def _threads(count: int) -> Iterator[None]:
-    """Give torch, our kernels (which follow it) and every BLAS `count` threads."""
+    """Give torch and our kernels, which follow it, `count` threads, and every BLAS one.
+
+    Only the peer uses a BLAS of its own, for products of a matrix and a vector: more threads made them slower wherever
+    it was tried, up to tenfold on a busy machine. Its update knows one thread only.
+    """
     from threadpoolctl import threadpool_limits
 
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
-        with threadpool_limits(count):
+        with threadpool_limits(1, user_api="blas"):
             yield
     finally:
         torch.set_num_threads(before)
