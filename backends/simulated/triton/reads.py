@@ -1,0 +1,157 @@
+"""A read on a CUDA device: one pass over the inputs, the product, one pass over the outputs.
+
+Noise, converters and flags are those of `periphery`; the product is torch's. Its sums are ordered as cuBLAS likes, so
+values agree with the CPU's up to float32 rounding, and one next to a converter's rounding boundary may fall on
+either side of it.
+"""
+
+import torch
+import triton
+import triton.language as tl
+
+from rpudriver.backends.capabilities import Capabilities
+from rpudriver.backends.simulated.devices.spec import ReadNoise
+from rpudriver.keyed import gpu as keyed
+from rpudriver.keyed.arrays import stream_number
+from rpudriver.keyed.gpu import gaussian, halves, signed, step_key
+from rpudriver.types import ReadResult
+
+LINES = 128  # lines of one vector that a program handles
+_WHOLE = tl.constexpr(8388608.0)  # 2^23: adding it leaves no fraction
+
+
+def read(
+    c: Capabilities,
+    noise: ReadNoise,
+    seed: int,
+    weights: torch.Tensor,
+    gain: float,
+    x: torch.Tensor,
+    stream: str,
+    first: int,
+    transposed: bool,
+) -> ReadResult:
+    """Return ``adc(clip(dac(x) W^T + noise))``, on the device of `weights`; the first vector has the number `first`.
+
+    Parameters
+    ----------
+    weights : float32 tensor ``[n_out, n_in]``, the sum of all terms.
+    gain : root of the sum of the squared weights of the terms, which scales weight read noise.
+    x : float32 tensor ``[B, n_in]``, on the same device (``[B, n_out]`` transposed).
+    stream : the first array's name.
+    """
+    suffix = "-t" if transposed else ""
+    q = send(c, noise, seed, x, f"{stream}/input{suffix}", first)
+    y = q @ weights if transposed else q @ weights.t()
+    spreads = gain * noise.weight_noise * q.norm(dim=1) if noise.weight_noise else None
+    return receive(c, noise, seed, y, (f"{stream}/weights{suffix}", f"{stream}/output{suffix}"), first, spreads)
+
+
+def send(c: Capabilities, noise: ReadNoise, seed: int, x: torch.Tensor, stream: str, first: int) -> torch.Tensor:
+    """Return inputs ``[B, n]`` after their converter, with their noise."""
+    half = levels(c.input_bits, c.input_bound)
+    if not (half or noise.input_noise) or not x.numel():
+        return x
+    x = x.contiguous()
+    out = torch.empty_like(x)
+    with torch.cuda.device_of(x):
+        send_kernel[len(x), triton.cdiv(x.shape[1], LINES)](
+            *(x, out, x.shape[1], *halves(seed), *halves(first), signed(stream_number(stream))),
+            *(float(half), c.input_bound, c.input_bound / max(half, 1), noise.input_noise),
+            block=LINES,
+            **keyed.OPTIONS,
+        )
+    return out
+
+
+def receive(
+    c: Capabilities,
+    noise: ReadNoise,
+    seed: int,
+    y: torch.Tensor,
+    streams: tuple[str, str],
+    first: int,
+    spreads: torch.Tensor | None,
+) -> ReadResult:
+    """Return outputs ``[B, n]`` with their noise, clipped and converted, and where they saturated.
+
+    Parameters
+    ----------
+    streams : names of the weight noise's and the output noise's stream.
+    spreads : float32 tensor ``[B]``, the spread of each vector's weight noise; None for none.
+    """
+    y, bound = y.contiguous(), c.output_bound or 0.0
+    half = levels(c.output_bits, bound)
+    out, saturated = torch.empty_like(y), torch.zeros(y.shape, dtype=torch.uint8, device=y.device)
+    if y.numel():
+        with torch.cuda.device_of(y):
+            receive_kernel[len(y), triton.cdiv(y.shape[1], LINES)](
+                *(y, out, saturated, y if spreads is None else spreads, y.shape[1]),
+                *(*halves(seed), *halves(first), *(signed(stream_number(name)) for name in streams)),
+                *(float(half), bound, bound / max(half, 1), noise.output_noise),
+                weight_noise=spreads is not None,
+                block=LINES,
+                **keyed.OPTIONS,
+            )
+    return ReadResult(out, saturated.view(torch.bool))
+
+
+def levels(bits: int | None, bound: float) -> int:
+    """Return the number of levels above 0 of a converter; 0 where there is none."""
+    return 0 if bits is None or not bound else int(2 ** (bits - 1) - 1)
+
+
+@triton.jit
+def _convert(value, half, bound, level):  # type: ignore[no-untyped-def]
+    """Return the nearest level, ties to even; float32 additions round so, and beyond 2^23 there is no fraction."""
+    scaled = tl.div_rn(value * half, bound)
+    size = tl.abs(scaled)
+    whole = tl.where(size < _WHOLE, (size + _WHOLE) - _WHOLE, size)
+    return tl.where(scaled < 0.0, -whole, whole) * level
+
+
+# fmt: off
+@triton.jit(do_not_specialize=["lines", "seed_low", "seed_high", "first_low", "first_high", "stream"])
+def send_kernel(  # type: ignore[no-untyped-def]
+    x, out, lines, seed_low, seed_high, first_low, first_high, stream,
+    half, bound, level, sigma, block: tl.constexpr,
+):
+    # fmt: on
+    """Convert `block` inputs of one vector and add their noise."""
+    vector, line = tl.program_id(0), tl.program_id(1) * block + tl.arange(0, block)
+    at = vector.to(tl.int64) * lines + line
+    value = tl.load(x + at, mask=line < lines, other=0.0)
+    if half > 0.0:
+        value = _convert(value, half, bound, level)
+    if sigma > 0.0:
+        k0, k1 = step_key(seed_low, seed_high, stream, first_low, first_high, vector)
+        value += sigma * gaussian(k0, k1, line.to(tl.uint32), tl.zeros([block], tl.uint32))
+    tl.store(out + at, value, mask=line < lines)
+
+
+# fmt: off
+@triton.jit(do_not_specialize=[
+    "lines", "seed_low", "seed_high", "first_low", "first_high", "weights_stream", "output_stream"
+])
+def receive_kernel(  # type: ignore[no-untyped-def]
+    y, out, saturated, spreads, lines, seed_low, seed_high, first_low, first_high, weights_stream, output_stream,
+    half, bound, level, sigma, weight_noise: tl.constexpr, block: tl.constexpr,
+):
+    # fmt: on
+    """Add the noise of `block` outputs of one vector, clip, flag and convert them."""
+    vector, line = tl.program_id(0), tl.program_id(1) * block + tl.arange(0, block)
+    at = vector.to(tl.int64) * lines + line
+    cell, pulse = line.to(tl.uint32), tl.zeros([block], tl.uint32)
+    value = tl.load(y + at, mask=line < lines, other=0.0)
+    if weight_noise:
+        k0, k1 = step_key(seed_low, seed_high, weights_stream, first_low, first_high, vector)
+        value += tl.load(spreads + vector) * gaussian(k0, k1, cell, pulse)
+    if sigma > 0.0:
+        k0, k1 = step_key(seed_low, seed_high, output_stream, first_low, first_high, vector)
+        value += sigma * gaussian(k0, k1, cell, pulse)
+    if bound > 0.0:
+        tl.store(saturated + at, (tl.abs(value) >= bound).to(tl.uint8), mask=line < lines)
+        value = tl.minimum(tl.maximum(value, -bound), bound)
+    if half > 0.0:
+        value = _convert(value, half, bound, level)
+    tl.store(out + at, value, mask=line < lines)
