@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 
 from rpudriver.backends.base import CrossbarBackend
 from rpudriver.backends.validation import Limits
+from rpudriver.keyed import native
 from rpudriver.types import Array, Read, ReadResult
 
 Terms = Sequence[tuple[Array, float]]
@@ -75,17 +77,18 @@ class _Job:
     ) -> None:
         array = terms[0][0]
         self._terms, self._transposed = tuple(terms), transposed
-        self._x, self._bound = x, input_bound if noise_management else None
+        self._x, self._bound = x.detach(), input_bound if noise_management else None
         self._lines = array.n_in if transposed else array.n_out
         self._out: torch.Tensor | None = None
         self._index: torch.Tensor | None = None  # the vectors to be read; None: all
+        self._sent: torch.Tensor | None = None  # what is read next, where it is known already
         self.vectors = len(x)
         if not (noise_management and self.vectors):
-            self._divisor = torch.ones_like(x[:, :1])
-        else:
-            self._divisor = x.abs().amax(1, keepdim=True) / input_bound
-            if not bool(self._divisor.all()):  # a zero vector is not sent; NaN is, the chip's validation names it
-                self._keep(self._divisor[:, 0] != 0)
+            self._divisor, self._sent = torch.ones_like(x[:, :1]), self._x.contiguous()
+            return
+        self._divisor, self._sent, zeros = _scaled(self._x, input_bound)
+        if zeros:  # a zero vector is not sent; NaN is, the chip's validation names it
+            self._keep(self._divisor[:, 0] != 0)
 
     @property
     def out(self) -> torch.Tensor:
@@ -98,11 +101,13 @@ class _Job:
         """Keep some of the vectors that were to be read; `wanted` is a bool for each of them."""
         kept = wanted.nonzero()[:, 0]
         self._index = kept if self._index is None else self._index[kept]
-        self._divisor = self._divisor[kept]
+        self._divisor, self._sent = self._divisor[kept], None
         self.vectors = len(kept)
 
     def read(self) -> Read:
         """Return the next read."""
+        if self._sent is not None:
+            return Read(self._terms, self._sent, self._transposed)
         x = self._x if self._index is None else self._x[self._index]
         x = (x / self._divisor).contiguous()
         if self._bound is not None:
@@ -111,13 +116,73 @@ class _Job:
 
     def take(self, result: ReadResult) -> None:
         """Accept what was read; what saturated is to be read again with half the input."""
-        values = result.values * self._divisor
+        values, saturated = _restored(result, self._divisor)
         if self._index is None:
             self._out = values
         else:
             self.out[self._index] = values
-        if bool(result.saturated.any()):
+        if saturated:
             self._keep(result.saturated.any(1))
             self._divisor = self._divisor * 2
         else:
             self.vectors = 0
+
+
+def _on_cpu(x: torch.Tensor) -> bool:
+    return x.device.type == "cpu" and x.dtype is torch.float32
+
+
+def _scaled(x: torch.Tensor, bound: float) -> tuple[torch.Tensor, torch.Tensor, bool]:
+    """Return divisors ``[B, 1]``, the vectors divided by them and held within the bound, and whether one is zero."""
+    if not _on_cpu(x):
+        divisor = x.abs().amax(1, keepdim=True) / bound
+        return divisor, (x / divisor).clamp_(-bound, bound).contiguous(), not bool(divisor.all())
+    vectors = x.contiguous().numpy()
+    by, sent = np.empty((len(x), 1), np.float32), np.empty_like(vectors)
+    zeros = _divide(vectors, by, sent, np.float32(bound))
+    return torch.from_numpy(by), torch.from_numpy(sent), zeros
+
+
+def _restored(result: ReadResult, divisor: torch.Tensor) -> tuple[torch.Tensor, bool]:
+    """Return what was read times its divisor, and whether any of it saturated."""
+    values, saturated = result.values, result.saturated
+    if not (_on_cpu(values) and _on_cpu(divisor) and values.is_contiguous() and saturated.is_contiguous()):
+        return values * divisor, bool(saturated.any())
+    out = np.empty(values.shape, np.float32)
+    some = _multiply(values.numpy(), saturated.numpy().view(np.uint8), divisor.contiguous().numpy(), out)
+    return torch.from_numpy(out), some
+
+
+@native.compiled
+def _divide(x, divisor, out, bound):  # type: ignore[no-untyped-def]
+    """Divide each vector by its largest size over the bound; return whether one is zero.
+
+    Sizes are compared as integers, which order alike and put NaN last.
+    """
+    zeros = False
+    for b in range(len(x)):
+        row, quotient, bits = x[b], out[b], x[b].view(np.uint32)
+        worst = np.uint32(0)
+        for n in range(len(row)):
+            worst = max(worst, np.uint32(bits[n] & np.uint32(0x7FFFFFFF)))
+        largest = np.empty(1, np.uint32)
+        largest[0] = worst
+        by = np.float32(largest.view(np.float32)[0] / bound)
+        divisor[b, 0] = by
+        zeros |= by == np.float32(0)
+        for n in range(len(row)):  # the quotient may be rounded to just above the bound
+            quotient[n] = min(max(np.float32(row[n] / by), -bound), bound)
+    return zeros
+
+
+@native.compiled
+def _multiply(values, saturated, divisor, out):  # type: ignore[no-untyped-def]
+    """Multiply each vector by its divisor; return whether anything saturated."""
+    some = np.uint8(0)
+    for b in range(len(values)):
+        row, product, flags, by = values[b], out[b], saturated[b], divisor[b, 0]
+        for n in range(len(row)):
+            product[n] = np.float32(row[n] * by)
+        for n in range(len(row)):
+            some |= flags[n]
+    return some != 0

@@ -1,5 +1,7 @@
 """Noise and bound management around reads."""
 
+import numba as nb
+import numpy as np
 import pytest
 import torch
 
@@ -8,8 +10,9 @@ from rpudriver.backends.oracle import oracle
 from rpudriver.backends.registry import make
 from rpudriver.backends.validation import Limits
 from rpudriver.errors import StepError
-from rpudriver.reading import managed_read, managed_reads
+from rpudriver.reading import _divide, _multiply, managed_read, managed_reads
 from rpudriver.types import Array, Port
+from tests.assembly import assembly, needs_avx2, vector_instructions
 
 
 def chip_with(weights: torch.Tensor, **chip: float) -> tuple[CrossbarBackend, Array]:
@@ -74,3 +77,30 @@ def test_without_noise_management_the_chip_refuses_large_inputs_and_nan_always()
         managed_read(backend, ((array, 1.0),), torch.full((1, 2), 1.5), noise_management=False)
     with pytest.raises(StepError, match="finite"):
         managed_read(backend, ((array, 1.0),), torch.tensor([[torch.nan, 1.0]]))
+
+
+def test_the_compiled_passes_are_those_of_torch_bit_for_bit() -> None:
+    g = torch.Generator().manual_seed(3)
+    x = torch.randn(20, 37, generator=g) * torch.logspace(-40, 30, 20)[:, None]
+    x[5], x[7, 3], x[8, 0] = 0.0, torch.nan, torch.inf
+    bound = 0.3
+    divisor, sent = np.empty((20, 1), np.float32), np.empty((20, 37), np.float32)
+    assert _divide(x.numpy(), divisor, sent, np.float32(bound))
+    expected = x.abs().amax(1, keepdim=True) / bound
+    torch.testing.assert_close(torch.from_numpy(divisor), expected, rtol=0, atol=0, equal_nan=True)
+    scaled = (x / expected).clamp(-bound, bound)
+    torch.testing.assert_close(torch.from_numpy(sent), scaled, rtol=0, atol=0, equal_nan=True)
+    out, flags = np.empty((20, 37), np.float32), np.zeros((20, 37), np.uint8)
+    assert not _multiply(sent, flags, divisor, out)
+    torch.testing.assert_close(torch.from_numpy(out), scaled * expected, rtol=0, atol=0, equal_nan=True)
+    flags[19, 36] = 1
+    assert _multiply(sent, flags, divisor, out)
+
+
+@needs_avx2
+def test_hot_loops_are_vectorised() -> None:
+    rows, flags = nb.float32[:, ::1], nb.uint8[:, ::1]
+    divide = assembly(_divide, (rows, rows, rows, nb.float32))
+    assert vector_instructions(divide, "vpmaxud") >= 1
+    assert vector_instructions(divide, "vdivps") >= 1
+    assert vector_instructions(assembly(_multiply, (rows, flags, rows, rows)), "vmulps") >= 1

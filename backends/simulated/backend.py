@@ -41,6 +41,7 @@ class SimulatedBackend(CrossbarBackend):
         self._preset, self._seed, self._torch_device = preset, seed, torch_device
         self._periphery = Periphery(capabilities, preset.read, seed)
         self._banks: dict[tuple[str, Port], Bank] = {}
+        self._sums: dict[str, tuple[tuple[Any, ...], torch.Tensor]] = {}  # see `_weighted`
 
     def _allocate(self, array: Array) -> None:
         for port in _ports(array):
@@ -67,14 +68,34 @@ class SimulatedBackend(CrossbarBackend):
             _apply(partner, step, Action(strength, flip=True))
 
     def _read(self, step: Read, first: int) -> ReadResult:
-        (head, weight), *rest = step.terms
-        total = self._weights(head) if weight == 1.0 else weight * self._weights(head)
-        for array, factor in rest:
-            total = total + factor * self._weights(array)
+        head = step.terms[0][0]
         gain = math.sqrt(sum(factor**2 for _, factor in step.terms))
         x = step.x.to(self._torch_device)
-        result = self._periphery.read(total, gain, x, head.name, first, step.transposed)
+        result = self._periphery.read(self._weighted(step.terms), gain, x, head.name, first, step.transposed)
+        if x is step.x:
+            return result
         return ReadResult(result.values.to(step.x.device), result.saturated.to(step.x.device))
+
+    def _weighted(self, terms: Sequence[tuple[Array, float]]) -> torch.Tensor:
+        """Return ``sum_k weight_k W_k``, not to be written to: kept until one of its devices changes.
+
+        A read of one vector would else cost less than the sum. Only the last sum of an array at the head is kept.
+        """
+        head, weight = terms[0]
+        if len(terms) == 1 and weight == 1.0 and head.cell is Cell.SINGLE:
+            return self._banks[head.name, Port.DEVICE].weights
+        state = tuple(
+            (array.name, factor, *(self._banks[array.name, port].version for port in _ports(array)))
+            for array, factor in terms
+        )
+        kept = self._sums.get(head.name)
+        if kept is not None and kept[0] == state:
+            return kept[1]
+        total = self._weights(head) if weight == 1.0 else weight * self._weights(head)
+        for array, factor in terms[1:]:
+            total = total + factor * self._weights(array)
+        self._sums[head.name] = state, total
+        return total
 
     def _weights(self, array: Array) -> torch.Tensor:
         device = self._banks[array.name, Port.DEVICE].weights

@@ -1,18 +1,19 @@
 """What lies between the array and the digital world: converters, bounds, and the noise of a read."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-import numba as nb
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from rpudriver.backends.capabilities import Capabilities
+from rpudriver.backends.simulated import products
 from rpudriver.backends.simulated.devices.spec import ReadNoise
-from rpudriver.keyed import native
 from rpudriver.keyed import tensors as keyed
 from rpudriver.keyed.arrays import stream_number
 from rpudriver.types import ReadResult
+
+PURPOSES = ("input", "weights", "output")
 
 
 def levels(bits: int | None) -> int:
@@ -29,40 +30,17 @@ def convert(values: torch.Tensor, bits: int | None, bound: float | None) -> torc
     return level * (bound / half)
 
 
-def finish_read(
-    y: npt.NDArray[np.float32], seed: int, stream: str, first: int, noise: ReadNoise, c: Capabilities
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
-    """Return outputs ``[B, n]`` with their noise, clipped and converted, and where they saturated; `y` is used up."""
-    saturated = np.zeros(y.shape, np.bool_)
-    bound = c.output_bound or 0.0  # 0 stands for none
+def _scales(c: Capabilities, noise: ReadNoise) -> npt.NDArray[np.float32]:
+    """Return converters, bound and noise as the compiled passes take them; 0 stands for none."""
+    input_half = levels(c.input_bits)
+    bound = c.output_bound or 0.0
     half = levels(c.output_bits) if bound else 0
-    _finish(
-        y,
-        saturated,
-        (np.uint64(seed), np.uint32(stream_number(stream)), np.uint64(first)),
-        (np.float32(noise.output_noise), np.float32(bound), np.float32(half), np.float32(bound / max(half, 1))),
-    )
-    return y, saturated
-
-
-@nb.njit(cache=True, nogil=True, error_model="numpy")
-def _finish(y, saturated, numbers, scales):  # type: ignore[no-untyped-def]
-    seed, stream, first = numbers
-    sigma, bound, half, level = scales
-    for b in range(y.shape[0]):
-        step = np.uint64(first + np.uint64(b))
-        k0, k1 = native.key_0(seed, stream, step), native.key_1(seed, stream, step)
-        for line in range(y.shape[1]):
-            value = y[b, line]
-            if sigma > np.float32(0):
-                xi = native.gaussian(k0, k1, np.uint32(line), np.uint32(0))
-                value = np.float32(value + np.float32(sigma * xi))
-            if bound > np.float32(0):
-                saturated[b, line] = abs(value) >= bound
-                value = min(max(value, -bound), bound)
-            if half > np.float32(0):  # rounds half to even, as torch does
-                value = np.float32(np.rint(np.float32(np.float32(value * half) / bound)) * level)
-            y[b, line] = value
+    scales = np.zeros(products.SCALES, np.float32)
+    scales[products.INPUT_HALF], scales[products.INPUT_BOUND] = input_half, c.input_bound
+    scales[products.INPUT_LEVEL], scales[products.INPUT_NOISE] = c.input_bound / max(input_half, 1), noise.input_noise
+    scales[products.WEIGHT_NOISE], scales[products.OUTPUT_NOISE] = noise.weight_noise, noise.output_noise
+    scales[products.BOUND], scales[products.HALF], scales[products.LEVEL] = bound, half, bound / max(half, 1)
+    return scales
 
 
 @dataclass(frozen=True)
@@ -72,6 +50,13 @@ class Periphery:
     capabilities: Capabilities
     noise: ReadNoise
     seed: int
+    _packed: npt.NDArray[np.float32] = field(init=False, repr=False, compare=False)
+    _streams: dict[tuple[str, bool], npt.NDArray[np.uint32]] = field(
+        init=False, repr=False, compare=False, default_factory=dict
+    )
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_packed", _scales(self.capabilities, self.noise))
 
     def read(
         self, weights: torch.Tensor, gain: float, x: torch.Tensor, stream: str, first: int, transposed: bool
@@ -84,6 +69,8 @@ class Periphery:
         gain : root of the sum of the squared weights of the terms, which scales weight read noise.
         stream : the first array's name.
         """
+        if x.device.type == "cpu":
+            return self._read_compiled(weights, gain, x, stream, first, transposed)
         c, noise, suffix = self.capabilities, self.noise, "-t" if transposed else ""
         x = convert(x, c.input_bits, c.input_bound)
         if noise.input_noise:
@@ -92,9 +79,6 @@ class Periphery:
         if noise.weight_noise:
             sigma = gain * noise.weight_noise * x.norm(dim=1, keepdim=True)
             y = y + sigma * self._normal(f"{stream}/weights{suffix}", first, y)
-        if y.device.type == "cpu":
-            done = finish_read(y.numpy(), self.seed, f"{stream}/output{suffix}", first, noise, c)
-            return ReadResult(*(torch.from_numpy(part) for part in done))
         if noise.output_noise:
             y = y + noise.output_noise * self._normal(f"{stream}/output{suffix}", first, y)
         if c.output_bound is None:
@@ -102,9 +86,40 @@ class Periphery:
         saturated = y.abs() >= c.output_bound
         return ReadResult(convert(y.clamp(-c.output_bound, c.output_bound), c.output_bits, c.output_bound), saturated)
 
+    def _read_compiled(
+        self, weights: torch.Tensor, gain: float, x: torch.Tensor, stream: str, first: int, transposed: bool
+    ) -> ReadResult:
+        """Do it on the CPU: what is not the product itself in one pass before and one after it.
+
+        A single vector takes one compiled call: torch's product of a matrix and a vector costs more than this one. Sums
+        are so ordered in two ways, and the last bits of a product may depend on whether a vector is read alone.
+        """
+        lines = weights.shape[1 if transposed else 0]
+        matrix, vectors = weights.detach().numpy(), x.detach().contiguous().numpy()
+        keys = (np.uint64(self.seed), self._numbers(stream, transposed), np.uint64(first))
+        saturated = np.empty((len(vectors), lines), np.bool_)
+        if len(vectors) == 1:
+            values = torch.empty(1, lines)  # on a line of cache, as numpy's need not be
+            y = values.numpy()
+            products.read_one(matrix, vectors, transposed, y, saturated, keys, self._packed, np.float32(gain))
+            return ReadResult(values, torch.from_numpy(saturated))
+        sent, lengths = np.empty_like(vectors), np.empty(len(vectors), np.float32)
+        products.send(vectors, sent, lengths, keys, self._packed)
+        q = torch.from_numpy(sent)
+        values = q @ weights if transposed else q @ weights.t()
+        products.receive(values.numpy(), saturated, lengths, keys, self._packed, np.float32(gain))
+        return ReadResult(values, torch.from_numpy(saturated))
+
+    def _numbers(self, stream: str, transposed: bool) -> npt.NDArray[np.uint32]:
+        """Return the numbers of the three streams of a read."""
+        known = self._streams.get((stream, transposed))
+        if known is None:
+            suffix = "-t" if transposed else ""
+            numbers = [stream_number(f"{stream}/{purpose}{suffix}") for purpose in PURPOSES]
+            known = self._streams[stream, transposed] = np.array(numbers, np.uint32)
+        return known
+
     def _normal(self, stream: str, first: int, like: torch.Tensor) -> torch.Tensor:
-        if like.device.type == "cpu":
-            return torch.from_numpy(native.gaussian_grid(self.seed, stream, first, *like.shape))
         k0, k1 = keyed.key(self.seed, stream, first, like.shape[0], like.device)
         lines = torch.arange(like.shape[1], dtype=torch.int32, device=like.device)
         return keyed.gaussian((k0[:, None], k1[:, None]), lines, torch.zeros_like(lines))

@@ -13,6 +13,7 @@ from numba.core import types
 from numba.extending import intrinsic
 
 from rpudriver.keyed import arrays
+from rpudriver.keyed.intrinsics import prefer_wide_vectors
 
 _U = np.uint32
 _MIX_1, _MIX_2 = _U(arrays.MIX_1), _U(arrays.MIX_2)
@@ -111,6 +112,7 @@ def gaussian(k0, k1, cell, pulse):  # type: ignore[no-untyped-def]
 
 @compiled
 def _gaussian_grid(seed, stream, first, out):  # type: ignore[no-untyped-def]
+    prefer_wide_vectors()
     for b in range(out.shape[0]):
         step = np.uint64(first + np.uint64(b))
         line, tick = key_0(seed, stream, step), key_1(seed, stream, step)
@@ -133,6 +135,7 @@ def _compare_digits(tick, digit, line, limit, undecided, less):  # type: ignore[
 
     `tick` is ``k1 + pulse * WEYL_PULSE`` of the first of these digits, `line` is ``k0 + cell * WEYL_CELL``.
     """
+    prefer_wide_vectors()
     tick = _U(tick + _U(digit * _WEYL_PULSE))
     top = _U(_TOP >> digit)
     for n in range(len(line)):

@@ -1,0 +1,156 @@
+"""The passes of a read on the CPU, compiled by Numba: before the product, after it, and all in one for a single vector.
+
+Every loop runs over neighbouring lines and must be vectorised; a test reads the assembly. Arithmetic is float32.
+"""
+
+import numba as nb
+import numpy as np
+
+from rpudriver.keyed import native
+from rpudriver.keyed.intrinsics import prefer_wide_vectors
+from rpudriver.keyed.native import compiled
+
+F, U64 = np.float32, np.uint64
+INPUT, WEIGHTS, OUTPUT = range(3)  # streams
+# converters, bound and noise of a chip, float32; 0 stands for none
+INPUT_HALF, INPUT_BOUND, INPUT_LEVEL, INPUT_NOISE, WEIGHT_NOISE, OUTPUT_NOISE, BOUND, HALF, LEVEL = range(9)
+SCALES = 9
+
+# a sum in whatever order is fastest, as BLAS does it; nothing else is relaxed
+reordered = nb.njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc"})
+
+
+@compiled
+def _add_noise(row, sigma, keys, purpose, vector):  # type: ignore[no-untyped-def]
+    """Add ``sigma * gaussian(seed, stream, first + vector, line, 0)`` to each line."""
+    prefer_wide_vectors()
+    seed, streams, first = keys
+    step = U64(first + U64(vector))
+    line, tick = native.key_0(seed, streams[purpose], step), native.key_1(seed, streams[purpose], step)
+    for n in range(len(row)):
+        xi = native.gaussian_from_word(native.mix(np.uint32(line ^ tick)))
+        row[n] = F(row[n] + F(sigma * xi))
+        line = native.next_cell(line)
+
+
+@compiled
+def _convert(row, half, bound, level):  # type: ignore[no-untyped-def]
+    """Take the nearest level, ties to even as torch does; ties such as 0.5 of 1 stay exact in the product."""
+    for n in range(len(row)):
+        row[n] = F(np.rint(F(F(row[n] * half) / bound)) * level)
+
+
+@compiled
+def _clip(row, bound, saturated):  # type: ignore[no-untyped-def]
+    for n in range(len(row)):
+        value = row[n]
+        saturated[n] = abs(value) >= bound
+        row[n] = min(max(value, -bound), bound)
+
+
+@reordered
+def _length(row):  # type: ignore[no-untyped-def]
+    total = F(0)
+    for n in range(len(row)):
+        total += F(row[n] * row[n])
+    return F(np.sqrt(total))
+
+
+@compiled
+def _send(x, out, keys, scales, vector):  # type: ignore[no-untyped-def]
+    """Convert a vector and add its input noise; return its length where weight noise needs it."""
+    for n in range(len(x)):
+        out[n] = x[n]
+    if scales[INPUT_HALF] > F(0):
+        _convert(out, scales[INPUT_HALF], scales[INPUT_BOUND], scales[INPUT_LEVEL])
+    if scales[INPUT_NOISE] > F(0):
+        _add_noise(out, scales[INPUT_NOISE], keys, INPUT, vector)
+    return _length(out) if scales[WEIGHT_NOISE] > F(0) else F(0)
+
+
+@compiled
+def _receive(y, saturated, length, keys, scales, gain, vector):  # type: ignore[no-untyped-def]
+    """Add weight and output noise to a vector of outputs, clip and convert it, and note where it saturated."""
+    if scales[WEIGHT_NOISE] > F(0):
+        _add_noise(y, F(F(gain * scales[WEIGHT_NOISE]) * length), keys, WEIGHTS, vector)
+    if scales[OUTPUT_NOISE] > F(0):
+        _add_noise(y, scales[OUTPUT_NOISE], keys, OUTPUT, vector)
+    if scales[BOUND] > F(0):
+        _clip(y, scales[BOUND], saturated)
+    else:
+        saturated[:] = False
+    if scales[HALF] > F(0):
+        _convert(y, scales[HALF], scales[BOUND], scales[LEVEL])
+
+
+@compiled
+def send(x, out, lengths, keys, scales):  # type: ignore[no-untyped-def]
+    """Fill ``out [B, n]`` with what reaches the array, and its lengths ``[B]``.
+
+    Parameters
+    ----------
+    keys : (seed, numbers of the three streams, number of the first vector).
+    """
+    for b in range(len(x)):
+        lengths[b] = _send(x[b], out[b], keys, scales, b)
+
+
+@compiled
+def receive(y, saturated, lengths, keys, scales, gain):  # type: ignore[no-untyped-def]
+    """Turn products ``[B, n]`` into what the output converters tell, in place."""
+    for b in range(len(y)):
+        _receive(y[b], saturated[b], lengths[b], keys, scales, gain, b)
+
+
+@reordered
+def _forward(weights, x, y):  # type: ignore[no-untyped-def]
+    """Set ``y = W x``, two rows at a time: x is loaded half as often."""
+    prefer_wide_vectors()
+    whole = len(y) - len(y) % 2
+    for i in range(0, whole, 2):
+        first, second = F(0), F(0)
+        for n in range(len(x)):
+            first += F(weights[i, n] * x[n])
+            second += F(weights[i + 1, n] * x[n])
+        y[i], y[i + 1] = first, second
+    for i in range(whole, len(y)):
+        total = F(0)
+        for n in range(len(x)):
+            total += F(weights[i, n] * x[n])
+        y[i] = total
+
+
+@compiled
+def _transposed(weights, x, y):  # type: ignore[no-untyped-def]
+    """Set ``y = W^T x``: the rows of inputs that are not 0, four at a time, so that y is loaded a quarter as often."""
+    prefer_wide_vectors()
+    rows, count = np.empty(len(x), np.int64), 0
+    for n in range(len(x)):
+        rows[count] = n
+        count += x[n] != 0
+    for n in range(len(y)):
+        y[n] = F(0)
+    whole = count - count % 4
+    for r in range(0, whole, 4):
+        i, j, k, m = U64(rows[r]), U64(rows[r + 1]), U64(rows[r + 2]), U64(rows[r + 3])
+        a, b, c, d = x[i], x[j], x[k], x[m]
+        for n in range(len(y)):
+            low, high = F(F(weights[i, n] * a) + F(weights[j, n] * b)), F(F(weights[k, n] * c) + F(weights[m, n] * d))
+            y[n] = F(F(y[n] + low) + high)
+    for r in range(whole, count):
+        last = U64(rows[r])
+        factor = x[last]
+        for n in range(len(y)):
+            y[n] = F(y[n] + F(weights[last, n] * factor))
+
+
+@compiled
+def read_one(weights, x, transposed, y, saturated, keys, scales, gain):  # type: ignore[no-untyped-def]
+    """Read a single vector ``x [1, n]`` into ``y [1, m]``: everything in one call."""
+    sent = np.empty(x.shape[1], np.float32)
+    length = _send(x[0], sent, keys, scales, 0)
+    if transposed:
+        _transposed(weights, sent, y[0])
+    else:
+        _forward(weights, sent, y[0])
+    _receive(y[0], saturated[0], length, keys, scales, gain, 0)
