@@ -1,5 +1,9 @@
 """Settings that every test shares."""
 
+import os
+
 import torch
 
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"  # before anything imports Triton, which settles then how its kernels run
 torch.set_num_threads(1)  # the arrays of the tests are small: threads would only wait for each other

@@ -1,21 +1,13 @@
-"""Triton kernels in a test: on a GPU where there is one, else through Triton's interpreter on the CPU.
-
-The choice is made when Triton is imported, so a test module calls `triton_device` before it imports any kernel.
-"""
-
-import os
+"""Triton kernels in a test: on a GPU where there is one, else through Triton's interpreter on the CPU (`conftest`)."""
 
 import pytest
 import torch
 
 
 def triton_device() -> torch.device:
-    """Return where kernels run in this process; skip the calling module where they cannot."""
-    if torch.cuda.is_available():
-        pytest.importorskip("triton", reason="Triton is not installed (the extra 'gpu')")
-        return torch.device("cuda")
-    os.environ["TRITON_INTERPRET"] = "1"
+    """Return where kernels run in this process; skip the calling module where Triton is not installed."""
     language = pytest.importorskip("triton.language", reason="Triton is not installed (the extra 'gpu')")
-    if type(language.max).__name__ != "InterpretedFunction":
-        pytest.skip("Triton was imported before its interpreter was switched on", allow_module_level=True)
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    assert type(language.max).__name__ == "InterpretedFunction", "Triton was imported before conftest.py"
     return torch.device("cpu")

@@ -15,7 +15,7 @@ from tests.interpreted import triton_device
 
 DEVICE = triton_device()
 
-import triton  # noqa: E402  (how it runs is settled when it is imported)
+import triton  # noqa: E402  (after the skip where Triton is absent)
 import triton.language as tl  # noqa: E402
 
 from rpudriver.keyed import gpu  # noqa: E402

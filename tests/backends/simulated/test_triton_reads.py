@@ -12,7 +12,7 @@ from tests.interpreted import triton_device
 
 DEVICE = triton_device()
 
-from rpudriver.backends.simulated.triton import reads  # noqa: E402  (how it runs is settled at import)
+from rpudriver.backends.simulated.triton import reads  # noqa: E402  (after the skip where Triton is absent)
 
 
 def chip(**keys: Any) -> Capabilities:

@@ -13,7 +13,7 @@ from tests.interpreted import triton_device
 
 DEVICE = triton_device()
 
-from rpudriver.backends.simulated.triton import update  # noqa: E402  (how it runs is settled at import)
+from rpudriver.backends.simulated.triton import update  # noqa: E402  (after the skip where Triton is absent)
 
 FAMILIES: dict[str, dict[str, Any]] = {
     "constant": {"family": "constant"},
