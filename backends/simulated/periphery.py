@@ -69,16 +69,22 @@ class Periphery:
         gain : root of the sum of the squared weights of the terms, which scales weight read noise.
         stream : the first array's name.
         """
-        if x.device.type == "cpu":
+        if x.is_cpu:
             return self._read_compiled(weights, gain, x, stream, first, transposed)
         c, noise, suffix = self.capabilities, self.noise, "-t" if transposed else ""
         x = convert(x, c.input_bits, c.input_bound)
         if noise.input_noise:
             x = x + noise.input_noise * self._normal(f"{stream}/input{suffix}", first, x)
         y = x @ weights if transposed else x @ weights.t()
+        return self._finished(y, gain * x.norm(dim=1, keepdim=True), stream, first, suffix)
+
+    def _finished(
+        self, y: torch.Tensor, length: torch.Tensor | float, stream: str, first: int, suffix: str = ""
+    ) -> ReadResult:
+        """Return outputs ``[B, n]`` with their noise, clipped and converted; `length` is that of the inputs."""
+        c, noise = self.capabilities, self.noise
         if noise.weight_noise:
-            sigma = gain * noise.weight_noise * x.norm(dim=1, keepdim=True)
-            y = y + sigma * self._normal(f"{stream}/weights{suffix}", first, y)
+            y = y + length * noise.weight_noise * self._normal(f"{stream}/weights{suffix}", first, y)
         if noise.output_noise:
             y = y + noise.output_noise * self._normal(f"{stream}/output{suffix}", first, y)
         if c.output_bound is None:
@@ -95,7 +101,7 @@ class Periphery:
         are so ordered in two ways, and the last bits of a product may depend on whether a vector is read alone.
         """
         lines = weights.shape[1 if transposed else 0]
-        matrix, vectors = weights.detach().numpy(), x.detach().contiguous().numpy()
+        matrix, vectors = weights.numpy(), x.contiguous().numpy()
         keys = (np.uint64(self.seed), self._numbers(stream, transposed), np.uint64(first))
         saturated = np.empty((len(vectors), lines), np.bool_)
         if len(vectors) == 1:
@@ -109,6 +115,27 @@ class Periphery:
         values = q @ weights if transposed else q @ weights.t()
         products.receive(values.numpy(), saturated, lengths, keys, self._packed, np.float32(gain))
         return ReadResult(values, torch.from_numpy(saturated))
+
+    def read_columns(self, values: torch.Tensor, amplitude: float, stream: str, first: int) -> ReadResult:
+        """Return what reads of single columns bring up, one vector each.
+
+        Parameters
+        ----------
+        values : float32 tensor ``[R, n_out]``, the columns' weights.
+        amplitude : float
+            Input of the column; all others are 0.
+        """
+        x = torch.full((1, 1), amplitude)
+        if not values.is_cpu:
+            q = float(convert(x, self.capabilities.input_bits, self.capabilities.input_bound))
+            return self._finished(values * q, abs(q), stream, first)
+        keys = (np.uint64(self.seed), self._numbers(stream, False), np.uint64(first))
+        sent, length = np.empty((1, 1), np.float32), np.empty(1, np.float32)
+        products.send(x.numpy(), sent, length, keys, self._packed)
+        y = values * float(sent[0, 0])
+        saturated = np.empty(tuple(y.shape), np.bool_)
+        products.receive(y.numpy(), saturated, np.repeat(length, len(y)), keys, self._packed, np.float32(1))
+        return ReadResult(y, torch.from_numpy(saturated))
 
     def _numbers(self, stream: str, transposed: bool) -> npt.NDArray[np.uint32]:
         """Return the numbers of the three streams of a read."""
