@@ -17,7 +17,7 @@ from rpudriver.keyed.gpu import gaussian, halves, signed, step_key
 from rpudriver.types import ReadResult
 
 LINES = 128  # lines of one vector that a program handles
-_WHOLE = tl.constexpr(8388608.0)  # 2^23: adding it leaves no fraction
+_WHOLE = tl.constexpr(2.0**23)
 
 
 def read(
@@ -103,10 +103,12 @@ def levels(bits: int | None, bound: float) -> int:
 
 @triton.jit
 def _convert(value, half, bound, level):  # type: ignore[no-untyped-def]
-    """Return the nearest level, ties to even; float32 additions round so, and beyond 2^23 there is no fraction."""
+    """Return the nearest level, ties to even.
+
+    Adding 2^23 to a smaller float32 rounds it so, and a converter of at most 24 bits has fewer levels above 0.
+    """
     scaled = tl.div_rn(value * half, bound)
-    size = tl.abs(scaled)
-    whole = tl.where(size < _WHOLE, (size + _WHOLE) - _WHOLE, size)
+    whole = (tl.abs(scaled) + _WHOLE) - _WHOLE
     return tl.where(scaled < 0.0, -whole, whole) * level
 
 
