@@ -2,20 +2,22 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any, final
+from dataclasses import replace
+from typing import Any, ClassVar, final
 
 import torch
 
 from rpudriver.backends.base import CrossbarBackend, Numbered
 from rpudriver.backends.capabilities import Capabilities
-from rpudriver.backends.simulated import native
+from rpudriver.backends.numbering import expand, joined
+from rpudriver.backends.simulated import update
 from rpudriver.backends.simulated.bank import Bank, new_bank
 from rpudriver.backends.simulated.devices.spec import Preset
 from rpudriver.backends.simulated.options import fingerprint, parse_options
 from rpudriver.backends.simulated.periphery import Periphery
-from rpudriver.backends.simulated.pulses import Action, apply_trains
+from rpudriver.backends.simulated.pulses import Action
 from rpudriver.errors import ConfigError
-from rpudriver.types import Array, Cell, Port, Pulse, Read, ReadResult
+from rpudriver.types import Array, Cell, Port, Pulse, Read, ReadResult, Scan
 
 
 def open_simulated(**options: Any) -> "SimulatedBackend":
@@ -33,6 +35,8 @@ def open_simulated(**options: Any) -> "SimulatedBackend":
 
 class SimulatedBackend(CrossbarBackend):
     """A crossbar of simulated devices. Open it with ``make("simulated", preset=..., seed=...)``."""
+
+    takes_scans: ClassVar[bool] = True
 
     def __init__(
         self, preset: Preset, capabilities: Capabilities, seed: int, fingerprint: str, torch_device: torch.device
@@ -57,15 +61,38 @@ class SimulatedBackend(CrossbarBackend):
                     self._pulse(numbered.step)
                 case Read():
                     results.append(self._read(numbered.step, numbered.first))
+                case Scan():
+                    results.append(self._scan(numbered))
         return results
 
     def _pulse(self, step: Pulse) -> None:
-        strength = self.capabilities.kinds[step.kind].strength
-        bank = self._banks[step.array.name, step.port]
-        _apply(bank, step, Action(strength))
+        action = Action(self.capabilities.kinds[step.kind].strength)
+        update.apply_trains(self._banks[step.array.name, step.port], step.trains, step.repeat, action)
         if step.array.cell is Cell.PAIR and step.port is Port.DEVICE:
             partner = self._banks[step.array.name, Port.REFERENCE]
-            _apply(partner, step, Action(strength, flip=True))
+            update.apply_trains(partner, step.trains, step.repeat, replace(action, flip=True))
+
+    def _scan(self, numbered: Numbered) -> ReadResult:
+        """Run a scan as one pass over the devices, which notes columns when their turn comes.
+
+        A read of one column is what its devices read as times the input, as long as inputs have no noise.
+        """
+        step = numbered.step
+        assert isinstance(step, Scan)
+        array, bank = step.array, self._banks[step.array.name, Port.DEVICE]
+        if self._preset.read.input_noise or not update.takes_snapshots(bank):
+            return joined(step, self._execute(expand(numbered)))
+        action = Action(self.capabilities.kinds[step.kind].strength)
+        values = update.scan(bank, step, action)
+        if array.cell is not Cell.SINGLE:
+            partner = self._banks[array.name, Port.REFERENCE]
+            if array.cell is Cell.PAIR:
+                values = (values - update.scan(partner, step, replace(action, flip=True))) / 2
+            else:
+                values = values - partner.weights[:, step.columns.to(partner.read.device)].t()
+        where = step.trains.x_words.device
+        result = self._periphery.read_columns(values, step.amplitude, array.name, numbered.vector)
+        return ReadResult(result.values.to(where), result.saturated.to(where))
 
     def _read(self, step: Read, first: int) -> ReadResult:
         head = step.terms[0][0]
@@ -148,12 +175,3 @@ class _Oracle:
 
 def _ports(array: Array) -> tuple[Port, ...]:
     return (Port.DEVICE,) if array.cell is Cell.SINGLE else (Port.DEVICE, Port.REFERENCE)
-
-
-def _apply(bank: Bank, step: Pulse, action: Action) -> None:
-    """Pulse a bank through the compiled kernel where it has one, else in torch."""
-    trains = step.trains.to(bank.hidden.device)
-    if native.has_kernel(bank):
-        native.apply_trains(bank, trains, step.repeat, action.strength, action.flip)
-    else:
-        apply_trains(bank, trains, step.repeat, action)

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-import numba as nb
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -13,10 +12,9 @@ import torch
 from rpudriver.backends.simulated.bank import Bank
 from rpudriver.backends.simulated.kernels import pieces
 from rpudriver.backends.simulated.kernels.families import dense_kernel, form_of, sparse_kernel
-from rpudriver.backends.simulated.kernels.pieces import TILE, Side
+from rpudriver.backends.simulated.kernels.pieces import TILE, Cut, Side
 from rpudriver.backends.simulated.kernels.scratch import LANES, Scratch, new_scratch
 from rpudriver.backends.simulated.kernels.threads import share
-from rpudriver.keyed.native import popcount
 from rpudriver.types import PulseTrains
 
 # nanoseconds on a 2023 server core; only their ratios matter, to choose the kernel
@@ -54,14 +52,14 @@ def apply_trains(
 
     Snapshots are for trains that are applied once.
     """
-    bank.version += 1
-    rows, columns = pieces.rows_of(trains, flip), pieces.columns_of(trains)
+    where = pieces.cut(trains)
+    rows = pieces.rows_of(trains, where, flip)
     stops = pieces.ends_of(trains, snapshots.after.numpy())
     noted = np.empty((len(stops), bank.shape[0]), np.float32)
-    dense, cost = _plan(bank, rows, columns, repeat)
+    dense, cost = _plan(bank, rows, *pieces.work_of(trains, where, rows), repeat)
     prepare = _dense if dense else _sparse
     wanted = snapshots.columns.numpy().astype(np.int32)
-    work = prepare(bank, rows, columns, _scalars(bank, strength), (stops, wanted, noted))
+    work = prepare(bank, rows, trains, where, _scalars(bank, strength), (stops, wanted, noted))
     at_once = max(1, int(repeat * LONGEST_CALL / max(cost, 1.0)))
     for start in range(0, repeat, at_once):
         share(bank.shape[0], partial(work, min(at_once, repeat - start)), cost > WORTH_A_THREAD)
@@ -75,33 +73,36 @@ def _scalars(bank: Bank, strength: float) -> Scalars:
     return (*bank.keys, *(np.float32(number) for number in numbers))
 
 
-def _chip(bank: Bank) -> tuple[object, ...]:
-    return bank.hidden.numpy(), bank.pulses.numpy().view(np.uint32), bank.read.numpy(), bank.rows, bank.table
+def _chip(bank: Bank) -> tuple[np.integer, ...]:
+    """Return where a bank's state and parameters lie, and its number of cells."""
+    places = (bank.hidden.data_ptr(), bank.pulses.data_ptr(), bank.read.data_ptr(), bank.rows.ctypes.data)
+    return (*(np.uint64(place) for place in places), np.int64(bank.hidden.numel()))
 
 
-def _dense(bank: Bank, rows: Side, columns: Side, scalars: Scalars, snaps: Snaps) -> Work:
-    n_in, kernel = bank.shape[1], dense_kernel(bank.family, form_of(bank.device))
-    chip = _chip(bank)
-    side = pieces.tiled(columns.start, columns.index, columns.words, n_in)
-    words = (side[0].reshape(-1), side[1])
-    stops, wanted, noted = snaps
-    order = np.argsort(wanted // TILE, kind="stable").astype(np.int32)
-    starts = np.searchsorted(wanted[order], np.arange(side[1].shape[0] + 1) * TILE).astype(np.int32)
+def _dense(bank: Bank, rows: Side, trains: PulseTrains, where: Cut, scalars: Scalars, snaps: Snaps) -> Work:
+    kernel = dense_kernel(bank.family, form_of(bank.device))
+    words, fires = pieces.tiles_of(trains, where)
+    stops, columns, noted = snaps
+    order = np.argsort(columns // TILE, kind="stable")  # the snapshots of a tile, in their order
+    starts = np.searchsorted(columns[order] // TILE, np.arange(len(fires) + 1))
+    ordered = np.empty_like(noted)
+    chip = (_chip(bank), bank.table, bank.shape[1], words.reshape(-1), fires, rows.start, rows.index, rows.words)
+    noting = (stops[order], columns[order], starts, ordered)
 
     def work(repeat: int, first: int, last: int) -> None:
-        d = (rows.start, rows.index, rows.words)
-        kernel(first, last, chip, n_in, words, d, repeat, (stops, wanted, order, starts, noted), scalars, _scratch())
+        kernel(first, last, *chip, repeat, *noting, scalars, *_scratch())
+        noted[order, first:last] = ordered[:, first:last]
 
     return work
 
 
-def _sparse(bank: Bank, rows: Side, columns: Side, scalars: Scalars, snaps: Snaps) -> Work:
-    n_in, kernel = bank.shape[1], sparse_kernel(bank.family, form_of(bank.device))
-    chip = _chip(bank)
+def _sparse(bank: Bank, rows: Side, trains: PulseTrains, where: Cut, scalars: Scalars, snaps: Snaps) -> Work:
+    kernel = sparse_kernel(bank.family, form_of(bank.device))
+    x = pieces.columns_of(trains, where)
+    chip = (_chip(bank), bank.table, bank.shape[1], x.start, x.index, x.words, rows.start, rows.index, rows.words)
 
     def work(repeat: int, first: int, last: int) -> None:
-        x, d = (columns.start, columns.index, columns.words), (rows.start, rows.index, rows.words)
-        kernel(first, last, chip, n_in, x, d, repeat, snaps, scalars)
+        kernel(first, last, *chip, repeat, *snaps, scalars)
 
     return work
 
@@ -113,9 +114,8 @@ def _scratch() -> Scratch:
     return _local.scratch
 
 
-def _plan(bank: Bank, rows: Side, columns: Side, repeat: int) -> tuple[bool, float]:
+def _plan(bank: Bank, rows: Side, pairs: int, events: float, repeat: int) -> tuple[bool, float]:
     """Return whether the dense kernel is the faster one, and what the faster one costs in nanoseconds."""
-    pairs, events = _work(rows.start, rows.index, rows.words, columns.start, columns.words)
     n_out, n_in = bank.shape
     tiles, groups = -(-n_in // TILE), n_out * -(-n_in // LANES)
     each = repeat * events / groups  # pulses for a group of lanes
@@ -125,19 +125,3 @@ def _plan(bank: Bank, rows: Side, columns: Side, repeat: int) -> tuple[bool, flo
     dense = repeat * len(rows.index) * tiles * COLLECT + drained * (DRAIN + rounds * ROUND)
     sparse = repeat * (pairs * PAIR + events * EVENT)
     return bool(dense < sparse), min(dense, sparse)
-
-
-@nb.njit(cache=True, nogil=True, error_model="numpy")
-def _work(start, index, words, x_start, x_words):  # type: ignore[no-untyped-def]
-    """Return how many lines cross in pieces that both fire in, and roughly how many coincidences that makes."""
-    pieces_ = len(x_start) - 1
-    fired = np.zeros(pieces_, np.int64)
-    for piece in range(pieces_):
-        for at in range(x_start[piece], x_start[piece + 1]):
-            fired[piece] += popcount(np.uint32(x_words[at] & np.uint32(0x7FFFFFFF)))
-    pairs, events = 0, 0.0
-    for entry in range(len(index)):
-        piece = index[entry]
-        pairs += x_start[piece + 1] - x_start[piece]
-        events += fired[piece] * popcount(np.uint32(words[entry] & np.uint32(0x7FFFFFFF)))
-    return pairs, events / pieces.SLOTS

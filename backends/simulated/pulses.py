@@ -28,7 +28,6 @@ class Action:
 
 def apply_trains(bank: Bank, trains: PulseTrains, repeat: int, action: Action) -> None:
     """Pulse a bank with a batch of trains, `repeat` times."""
-    bank.version += 1
     for chunk, rounds in _chunks(len(trains), repeat, bank.hidden.numel()):
         counts = _signed_counts(trains[chunk], action.flip)
         if rounds > 1:

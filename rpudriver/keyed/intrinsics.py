@@ -6,9 +6,10 @@ Numba widens 32-bit integers to 64 bits in shifts; these stay at 32, one vector 
 from typing import Any
 
 from llvmlite import ir
-from numba.core import types
-from numba.extending import intrinsic
+from numba import extending
+from numba.core import cgutils, types
 
+intrinsic: Any = extending.intrinsic  # its declared type would have callers pass the typing context
 _WORD = ir.IntType(32)
 
 
@@ -51,6 +52,67 @@ def float_of_bits(context, word):  # type: ignore[no-untyped-def]
 def bits_of_float(context, value):  # type: ignore[no-untyped-def]
     """Return the bits of a float32 as int32."""
     return types.int32(types.float32), lambda context, builder, signature, args: builder.bitcast(args[0], _WORD)
+
+
+@intrinsic
+def fetch_words(context, target, at, address, start, count):  # type: ignore[no-untyped-def]
+    """Copy `count` words of 32 bits to ``target[at:]`` from the memory at ``address + 4 * start``.
+
+    Memory is named by its address, not as an array: Numba counts references of arrays whenever they change hands, and
+    guards loops over two arrays by checks that they do not overlap.
+    """
+
+    def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        here = _place(context, builder, signature.args[0], args[0], args[1])
+        cgutils.raw_memcpy(builder, here, _pointer(builder, here.type, args[2], args[3]), args[4], 4)
+        return context.get_dummy_value()
+
+    return types.void(target, types.int64, types.uint64, types.int64, types.int64), build
+
+
+@intrinsic
+def put_words(context, address, start, source, at, count):  # type: ignore[no-untyped-def]
+    """Copy `count` words of 32 bits from ``source[at:]`` to the memory at ``address + 4 * start``."""
+
+    def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        here = _place(context, builder, signature.args[2], args[2], args[3])
+        cgutils.raw_memcpy(builder, _pointer(builder, here.type, args[0], args[1]), here, args[4], 4)
+        return context.get_dummy_value()
+
+    return types.void(types.uint64, types.int64, source, types.int64, types.int64), build
+
+
+def _place(context: Any, builder: Any, kind: Any, array: Any, index: Any) -> Any:
+    return builder.gep(context.make_array(kind)(context, builder, array).data, [index])
+
+
+def _pointer(builder: Any, kind: Any, address: Any, index: Any) -> Any:
+    return builder.gep(builder.inttoptr(address, kind), [index])
+
+
+def _memory(kind: Any, machine_kind: Any) -> tuple[Any, Any]:
+    """Return the functions that read and write one value at ``address + 4 * index``."""
+
+    @intrinsic
+    def load(context, address, index):  # type: ignore[no-untyped-def]
+        def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            return builder.load(_pointer(builder, machine_kind.as_pointer(), *args))
+
+        return kind(types.uint64, types.int64), build
+
+    @intrinsic
+    def store(context, address, index, value):  # type: ignore[no-untyped-def]
+        def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            builder.store(args[2], _pointer(builder, machine_kind.as_pointer(), *args[:2]))
+            return context.get_dummy_value()
+
+        return types.void(types.uint64, types.int64, kind), build
+
+    return load, store
+
+
+load_float, store_float = _memory(types.float32, ir.FloatType())
+load_word, store_word = _memory(types.uint32, _WORD)
 
 
 @intrinsic

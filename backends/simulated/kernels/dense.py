@@ -7,10 +7,10 @@ vector registers or the nearest cache. Everything in the loops over lanes must v
 
 from typing import Any
 
-import numba as nb
 import numpy as np
 
 from rpudriver.backends.simulated.kernels import steps
+from rpudriver.backends.simulated.kernels.caching import compiled_as
 from rpudriver.backends.simulated.kernels.lookup import look_up_lanes
 from rpudriver.backends.simulated.kernels.pieces import SLOTS, TILE
 from rpudriver.backends.simulated.kernels.scratch import (
@@ -19,6 +19,7 @@ from rpudriver.backends.simulated.kernels.scratch import (
     LENGTH,
     LINE,
     PHASE,
+    SEEN,
     SCALE,
     SIGNS,
     SLOPE_DOWN,
@@ -33,9 +34,19 @@ from rpudriver.backends.simulated.kernels.scratch import (
 )
 from rpudriver.keyed import arrays
 from rpudriver.keyed import native as keyed
-from rpudriver.keyed.intrinsics import leading_zeros, prefer_wide_vectors, push, shift_left
+from rpudriver.keyed.intrinsics import (
+    fetch_words,
+    leading_zeros,
+    load_float,
+    prefer_wide_vectors,
+    push,
+    put_words,
+    shift_left,
+    store_float,
+)
 
 F, U, S = np.float32, np.uint32, np.int32
+CACHED = 4096  # words of trains that fit into the fastest cache beside the devices
 EMPTY = U(1)  # a queue that holds nothing but its end mark
 WEYL_CELL, WEYL_PULSE = U(arrays.WEYL_CELL), U(arrays.WEYL_PULSE)
 inline = keyed.inline
@@ -46,7 +57,7 @@ def _collect(queue, x_tile, first, d_word):  # type: ignore[no-untyped-def]
     """Add the coincidences of one piece of a row to the queues of a tile."""
     slots = U(d_word & U(0x7FFFFFFF))
     for lane in range(TILE):
-        x_word = x_tile[first + lane]
+        x_word = x_tile[np.uint64(first + lane)]
         count = keyed.popcount(U(x_word & slots))
         sign = U(S(U(x_word ^ d_word)) >> S(31))  # all ones where the pulse goes down
         queue[lane] = push(queue[lane], sign, count)
@@ -62,38 +73,39 @@ def _longest(queue, first):  # type: ignore[no-untyped-def]
 
 
 @inline
-def _load(family, f, u, queue, first, chip, cell, lanes, scalars):  # type: ignore[no-untyped-def]
-    """Bring the devices of a group of lanes into the scratch."""
-    hidden, pulses, _, rows, _ = chip
+def _load(family, form, f, u, queue, first, chip, cell, lanes, scalars):  # type: ignore[no-untyped-def]
+    """Bring the devices of a group of lanes into the scratch, and their queues."""
+    hidden, pulses, _, rows, cells = chip
     k0, k1, strength = scalars[0], scalars[1], scalars[4]
-    for lane in range(lanes):
-        at = np.uint64(cell + lane)
-        f[W + lane] = hidden[at]
-        u[PHASE + lane] = U(k1 + U(pulses[at] * WEYL_PULSE))
-        u[LINE + lane] = U(k0 + U(U(at) * WEYL_CELL))
-    for lane in range(lanes):
-        at = np.uint64(cell + lane)
-        f[STEP_UP + lane] = F(rows[0, at] * strength)
-        f[STEP_DOWN + lane] = F(-F(rows[1, at] * strength))
-        f[W_MAX + lane] = rows[2, at]
-        f[W_MIN + lane] = rows[3, at]
-    if family == steps.SOFT_BOUNDS:
-        for lane in range(lanes):
+    fetch_words(f, W, hidden, cell, lanes)
+    fetch_words(u, SEEN, pulses, cell, lanes)
+    fetch_words(f, STEP_UP, rows, cell, lanes)
+    fetch_words(f, STEP_DOWN, rows, cells + cell, lanes)
+    fetch_words(f, W_MAX, rows, 2 * cells + cell, lanes)
+    fetch_words(f, W_MIN, rows, 3 * cells + cell, lanes)
+    if family == steps.LINEAR or family == steps.POWER or family == steps.EXPONENTIAL:
+        fetch_words(f, SLOPE_UP, rows, 4 * cells + cell, lanes)
+    if family == steps.POWER or family == steps.EXPONENTIAL:
+        fetch_words(f, GAMMA, rows, 5 * cells + cell, lanes)
+        fetch_words(f, SCALE, rows, 6 * cells + cell, lanes)
+    line = U(k0 + U(U(cell) * WEYL_CELL))
+    for lane in range(LANES):
+        signs = queue[first + lane]
+        above = leading_zeros(signs)
+        u[LENGTH + lane] = U(U(31) - above)
+        u[SIGNS + lane] = shift_left(shift_left(signs, above), U(1))  # the oldest pulse in the top bit
+        f[STEP_UP + lane] = F(f[STEP_UP + lane] * strength)
+        f[STEP_DOWN + lane] = F(-F(f[STEP_DOWN + lane] * strength))
+        if form != steps.QUIET:
+            u[PHASE + lane] = U(k1 + U(u[SEEN + lane] * WEYL_PULSE))
+            u[LINE + lane] = U(line + U(U(lane) * WEYL_CELL))
+        if family == steps.SOFT_BOUNDS:
             f[SLOPE_UP + lane] = F(F(1) / f[W_MAX + lane])
             f[SLOPE_DOWN + lane] = F(F(1) / f[W_MIN + lane])
-    elif family == steps.LINEAR or family == steps.POWER or family == steps.EXPONENTIAL:
-        for lane in range(lanes):
-            slope = rows[4, np.uint64(cell + lane)]
-            f[SLOPE_UP + lane] = slope
-            f[SLOPE_DOWN + lane] = F(-slope)
-    if family == steps.POWER or family == steps.EXPONENTIAL:
-        for lane in range(lanes):
-            f[GAMMA + lane] = rows[5, np.uint64(cell + lane)]
-            f[SCALE + lane] = rows[6, np.uint64(cell + lane)]
+        elif family == steps.LINEAR or family == steps.POWER or family == steps.EXPONENTIAL:
+            f[SLOPE_DOWN + lane] = F(-f[SLOPE_UP + lane])
+        u[SEEN + lane] = U(u[SEEN + lane] + u[LENGTH + lane])
     for lane in range(LANES):
-        above = leading_zeros(queue[first + lane])
-        u[LENGTH + lane] = U(U(31) - above)
-        u[SIGNS + lane] = shift_left(shift_left(queue[first + lane], above), U(1))  # the oldest pulse in the top bit
         queue[first + lane] = EMPTY
 
 
@@ -131,87 +143,154 @@ def _round(family, form, f, u, table, r, scalars):  # type: ignore[no-untyped-de
 @inline
 def _store(f, u, chip, cell, lanes, scalars):  # type: ignore[no-untyped-def]
     """Put the devices of a group of lanes back, and draw what pulsed ones read as."""
-    hidden, pulses, read, rows, _ = chip
+    hidden, pulses, read, _, _ = chip
     k2, k3, write_noise = scalars[2], scalars[3], scalars[7]
-    for lane in range(lanes):
-        at = np.uint64(cell + lane)
-        hidden[at] = f[W + lane]
-        pulses[at] = U(pulses[at] + u[LENGTH + lane])
+    put_words(hidden, cell, f, W, lanes)
+    put_words(pulses, cell, u, SEEN, lanes)
     if write_noise > F(0):
         for lane in range(lanes):
-            at = np.uint64(cell + lane)
             if u[LENGTH + lane] > U(0):
-                xi = keyed.gaussian(k2, k3, U(at), pulses[at])
-                alive = F(0) if rows[0, at] == F(0) and rows[1, at] == F(0) else F(1)
-                read[at] = F(hidden[at] + F(F(write_noise * alive) * xi))
+                xi = keyed.gaussian(k2, k3, U(cell + lane), u[SEEN + lane])
+                dead = f[STEP_UP + lane] == F(0) and f[STEP_DOWN + lane] == F(0)
+                store_float(read, cell + lane, f[W + lane] if dead else F(f[W + lane] + F(write_noise * xi)))
 
 
 @inline
-def _drain(family, form, f, u, queue, first, rounds, chip, cell, lanes, scalars):  # type: ignore[no-untyped-def]
+def _drain(family, form, f, u, queue, first, rounds, chip, table, cell, lanes, scalars):  # type: ignore[no-untyped-def]
     """Apply the queued pulses of a group of lanes, `rounds` in the longest queue."""
-    _load(family, f, u, queue, first, chip, cell, lanes, scalars)
+    if lanes == LANES:  # a length known to the compiler: copies become single instructions
+        _load(family, form, f, u, queue, first, chip, cell, LANES, scalars)
+    else:
+        _load(family, form, f, u, queue, first, chip, cell, lanes, scalars)
     for r in range(rounds):
-        _round(family, form, f, u, chip[4], r, scalars)
-    _store(f, u, chip, cell, lanes, scalars)
+        _round(family, form, f, u, table, r, scalars)
+    if lanes == LANES:
+        _store(f, u, chip, cell, LANES, scalars)
+    else:
+        _store(f, u, chip, cell, lanes, scalars)
 
 
 @inline
-def _tile(family, form, chip, n_in, columns_side, rows_side, row, tile, repeat, snaps, scalars, scratch):  # type: ignore[no-untyped-def]
-    """Apply all pieces of a row to one tile of its devices, and note columns when their turn comes."""
-    f, u, queue = scratch
-    x_tile, x_fires = columns_side
-    start, index, words = rows_side
-    stops, columns, order, snap_start, out = snaps
-    pieces, column = x_fires.shape[1], tile * TILE
-    width = min(TILE, n_in - column)
-    entry, last, snap = start[row], start[row + 1], snap_start[tile]
+def _tile(
+    family,
+    form,
+    chip,
+    table,
+    n_in,
+    x_words,
+    x_fires,
+    index,
+    words,
+    entry,
+    last,
+    row,
+    tile,
+    repeat,
+    stops,
+    columns,
+    snap,
+    snap_end,
+    out,
+    scalars,
+    f,
+    u,
+    queue,
+):  # type: ignore[no-untyped-def]
+    """Apply the pieces ``entry..last`` of a row to one tile of its devices; note columns when their turn comes."""
+    start, pieces, column = entry, x_fires.shape[1], tile * TILE
+    width, cell = min(TILE, n_in - column), row * n_in + column
     bound, needed = S(0), S(0)
     while True:
-        more = snap < snap_start[tile + 1]
-        stop = stops[order[snap]] if more else S(pieces)
+        more = snap < snap_end
+        stop = stops[snap] if more else S(pieces)
         full = False
-        while entry < last and index[entry] < stop and not full:
-            if x_fires[tile, index[entry]]:
-                needed = S(keyed.popcount(U(words[entry] & U(0x7FFFFFFF))))
-                full = bound + needed > SLOTS
-                if full:
+        while entry < last and index[entry] < stop:
+            piece, word = index[entry], words[entry]
+            if x_fires[tile, piece]:
+                needed = S(keyed.popcount(U(word & U(0x7FFFFFFF))))
+                if bound + needed > SLOTS:
+                    full = True
                     break
-                _collect(queue, x_tile, (np.int64(tile) * pieces + index[entry]) * TILE, words[entry])
+                _collect(queue, x_words, (tile * pieces + piece) * TILE, word)
                 bound = S(bound + needed)
             entry += 1
-        wanted = columns[order[snap]] - column if more else 0
         at_end = not full and not more
         if at_end and repeat > 1:  # queues hold on from one repetition to the next
             repeat -= 1
-            entry = start[row]
+            entry = start
             continue
+        wanted = columns[snap] - column if more else 0
         bound = S(0)
         for first in range(0, width, LANES):
             rounds = _longest(queue, first)
-            if full:
-                due = rounds + needed > SLOTS
-            else:
-                due = at_end or wanted // LANES * LANES == first
+            due = rounds + needed > SLOTS if full else (at_end or wanted // LANES * LANES == first)
             if due and rounds > 0:
-                cell = np.int64(row) * n_in + column + first
-                _drain(family, form, f, u, queue, first, rounds, chip, cell, min(LANES, width - first), scalars)
+                lanes = min(LANES, width - first)
+                _drain(family, form, f, u, queue, first, rounds, chip, table, cell + first, lanes, scalars)
             elif not due:
                 bound = max(bound, rounds)
         if at_end:
             break
         if not full:
-            out[order[snap], row] = chip[2][np.int64(row) * n_in + column + wanted]
+            out[snap, row] = load_float(chip[2], cell + wanted)
             snap += 1
 
 
 def build(family: int, form: int) -> Any:
     """Return the kernel of a response family and a form of noise, compiled when it is first called."""
 
-    @nb.njit(cache=True, nogil=True, error_model="numpy")
-    def dense(first_row, last_row, chip, n_in, columns_side, rows_side, repeat, snaps, scalars, scratch):  # type: ignore[no-untyped-def]
+    def dense(
+        first_row,
+        last_row,
+        chip,
+        table,
+        n_in,
+        x_words,
+        x_fires,
+        start,
+        index,
+        words,
+        repeat,
+        stops,
+        columns,
+        snaps,
+        out,
+        scalars,
+        f,
+        u,
+        queue,
+    ):  # type: ignore[no-untyped-def]
         prefer_wide_vectors()
-        for tile in range(columns_side[1].shape[0]):  # a tile's words stay in the cache for all rows
-            for row in range(first_row, last_row):
-                _tile(family, form, chip, n_in, columns_side, rows_side, row, tile, repeat, snaps, scalars, scratch)
+        tiles = x_fires.shape[0]
+        # a tile's words stay in the fastest cache for all rows; where all tiles' words do, devices are met in their order
+        whole_rows = x_words.size <= CACHED
+        for at in range(tiles * (last_row - first_row)):
+            row = first_row + (at // tiles if whole_rows else at % (last_row - first_row))
+            tile = at % tiles if whole_rows else at // (last_row - first_row)
+            _tile(
+                family,
+                form,
+                chip,
+                table,
+                n_in,
+                x_words,
+                x_fires,
+                index,
+                words,
+                start[row],
+                start[row + 1],
+                row,
+                tile,
+                repeat,
+                stops,
+                columns,
+                snaps[tile],
+                snaps[tile + 1],
+                out,
+                scalars,
+                f,
+                u,
+                queue,
+            )
 
-    return dense
+    return compiled_as(f"dense_{family}_{form}", dense)

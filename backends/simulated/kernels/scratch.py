@@ -5,7 +5,7 @@ import numpy.typing as npt
 
 LANES = 32
 W, STEP_UP, STEP_DOWN, W_MAX, W_MIN, SLOPE_UP, SLOPE_DOWN, GAMMA, SCALE, Q, SPREAD = range(0, 11 * LANES, LANES)
-SIGNS, LENGTH, LINE, PHASE, PLACE = range(0, 5 * LANES, LANES)
+SIGNS, LENGTH, SEEN, LINE, PHASE, PLACE = range(0, 6 * LANES, LANES)
 ALIGNMENT = 64  # bytes of a line of cache: vectors that straddle one are slow to read back
 
 Scratch = tuple[npt.NDArray[np.float32], npt.NDArray[np.uint32], npt.NDArray[np.uint32]]
@@ -16,7 +16,7 @@ def new_scratch(tile: int) -> Scratch:
     floats = _aligned(11 * LANES).view(np.float32)
     queues = _aligned(tile)
     queues[:] = 1  # an end mark and nothing before it
-    return floats, _aligned(5 * LANES), queues
+    return floats, _aligned(6 * LANES), queues
 
 
 def _aligned(words: int) -> npt.NDArray[np.uint32]:
