@@ -90,7 +90,7 @@ def _epoch(algorithm: str, trained: int, options: Options) -> Contest:
 def _peer_network(algorithm: str, start: dict[str, Any]) -> PeerNetwork:
     network = PeerNetwork(algorithm)
     if start["peer"] is not None:
-        network.model.load_state_dict(start["peer"])
+        network.load(start["peer"])
     return network
 
 
@@ -119,15 +119,15 @@ def _train_peer(algorithm: str, epochs: int, options: Options) -> None:
     """Train aihwkit's network and keep its state after every epoch; goes on from the last one that is there."""
     data, network = mnist(options), PeerNetwork(algorithm)
     options.cache.mkdir(parents=True, exist_ok=True)
-    for epoch in range(epochs):
-        path = options.cache / f"aihwkit-{algorithm}-{epoch + 1}-epochs.pt"
-        if path.exists():
-            network.model.load_state_dict(torch.load(path, weights_only=False)["peer"])
-            continue
+    paths = [options.cache / f"aihwkit-{algorithm}-{epoch + 1}-epochs.pt" for epoch in range(epochs)]
+    done = max((epoch + 1 for epoch, path in enumerate(paths) if path.exists()), default=0)
+    if done:
+        network.load(torch.load(paths[done - 1], weights_only=False)["peer"])
+    for epoch, path in enumerate(paths[done:], start=done):
         Stretch(network, data, epoch, len(data.train_y) // BATCH)()
         accuracy = network.accuracy(data.test_x, data.test_y)
         note = f"after {epoch + 1} epochs of the peer's training (its test accuracy {accuracy:.4f}), on both sides"
-        torch.save({"layers": network.layer_states(), "peer": network.model.state_dict(), "note": note}, path)
+        torch.save({"layers": network.layer_states(), "peer": network.save(), "note": note}, path)
         print(f"aihwkit {algorithm}: {note}", file=sys.stderr, flush=True)
 
 
@@ -139,7 +139,8 @@ def _default_layers() -> list[dict[str, Any]]:
         {
             "weights": layer.weight.detach(),
             "fast": torch.zeros_like(layer.weight),
-            "scales": torch.ones(layer.out_features),
+            "scale": torch.ones(layer.out_features),
+            "out_scale": torch.ones(layer.out_features),
             "bias": layer.bias.detach(),
         }
         for layer in layers

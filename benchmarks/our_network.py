@@ -30,7 +30,7 @@ COMMON = (
     "backend.device.up_down_d2d=0.01",
 )
 
-LayerState = Mapping[str, Any]  # weights and fast [n_out, n_in] in chip units, scales and bias [n_out]
+LayerState = Mapping[str, Any]  # weights and fast [n_out, n_in] in chip units; scale, out_scale and bias [n_out]
 Note = Callable[[int, torch.Tensor, torch.Tensor], None]
 
 
@@ -89,13 +89,13 @@ class OurNetwork:
 
 
 def _take_over(layer: AnalogLinear, state: LayerState) -> None:
-    """Give a layer the state of a peer's: its scale is 1 and the learnable one takes the peer's place."""
+    """Give a layer the state of a peer's; fixed and learnable scales mean the same on both sides."""
     for tile in layer.grid.tiles:
         layer.grid.backend.write(tile.state.arrays["A"], state["fast"][tile.rows, tile.columns])
     layer.grid.write(state["weights"])
     assert layer.out_scale is not None  # learnable, and a digital bias: see COMMON and the example
     assert layer.bias is not None
     with torch.no_grad():
-        layer.scale.fill_(1.0)
-        layer.out_scale.copy_(state["scales"])
+        layer.scale.copy_(state["scale"])
+        layer.out_scale.copy_(state["out_scale"])
         layer.bias.copy_(state["bias"])

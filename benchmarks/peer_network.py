@@ -22,16 +22,30 @@ class PeerNetwork:
 
     def __init__(self, algorithm: str, seed: int = 1, layers: tuple[int, ...] = LAYERS) -> None:
         from aihwkit.nn import AnalogLinear, AnalogSequential
-        from aihwkit.optim import AnalogSGD
 
         torch.manual_seed(seed)
         modules: list[torch.nn.Module] = []
         for n_in, n_out in pairwise(layers):
             modules += [AnalogLinear(n_in, n_out, True, rpu_config=_config(algorithm)), torch.nn.Sigmoid()]
         self.model = AnalogSequential(*modules[:-1])
-        self.optimizer = AnalogSGD(self.model.parameters(), lr=LR)
-        self.optimizer.regroup_param_groups()
+        self.optimizer = _optimizer(self.model)
         self._expected = partial(expected_density, lr=FAST_LR[algorithm], dw_min=1e-3, max_bl=MAX_BL[algorithm])
+
+    def save(self) -> dict[str, Any]:
+        """Return the whole state."""
+        hidden = [tile.get_hidden_parameters() for tile in self.model.analog_tiles()]
+        return {"model": self.model.state_dict(), "hidden": hidden}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Put back what `save` returned.
+
+        aihwkit's own loading sets A to zero, so the hidden state follows it; and it makes new parameters, so the
+        optimizer, which remembers nothing, is made anew.
+        """
+        self.model.load_state_dict(state["model"])
+        for tile, hidden in zip(self.model.analog_tiles(), state["hidden"], strict=True):
+            tile.set_hidden_parameters(hidden)
+        self.optimizer = _optimizer(self.model)
 
     def train_batch(self, x: torch.Tensor, y: torch.Tensor) -> None:
         """Train on a mini-batch."""
@@ -58,16 +72,16 @@ class PeerNetwork:
         seen: list[tuple[float, int]] = []
         tiles = list(self.model.analog_tiles())
         for tile in tiles:
-            tile.update = self._noting(tile.update, seen)
+            tile.update = self._noting(tile, tile.update, seen)
         train()
         for tile in tiles:
             del tile.update  # the method of its class again
         return sum(pulses for pulses, _ in seen) / sum(cells for _, cells in seen)
 
-    def _noting(self, update: Callable[..., None], seen: list[tuple[float, int]]) -> Callable[..., None]:
+    def _noting(self, tile: Any, update: Callable[..., None], seen: list[tuple[float, int]]) -> Callable[..., None]:
         def noted(x: torch.Tensor, d: torch.Tensor) -> None:
             cells = len(x) * x.shape[1] * d.shape[1]
-            seen.append((cells * self._expected(x, d), cells))
+            seen.append((cells * self._expected(*tile.pre_update(x, 1, d, 1)), cells))
             update(x, d)
 
         return noted
@@ -77,13 +91,28 @@ def _layer_state(layer: Any) -> dict[str, Any]:
     """Return the state of a layer, whose tiles lie side by side; each has its own scales, their mean becomes ours."""
     tiles = list(layer.analog_tiles())
     hidden = [tile.get_hidden_parameters() for tile in tiles]
-    scales = [tile.get_scales().detach().expand(layer.out_features) for tile in tiles]
-    mean = torch.stack(scales).mean(0)
-    state = {"scales": mean, "bias": layer.analog_module.bias.detach().clone()}
+    mapping = [_column(tile.get_mapping_scales(), layer.out_features) for tile in tiles]
+    learned = [_column(tile.get_learned_out_scales(), layer.out_features) for tile in tiles]
+    scale, out_scale = torch.stack(mapping).mean(0), torch.stack(learned).mean(0)
+    state = {"scale": scale, "out_scale": out_scale, "bias": layer.analog_module.bias.detach().clone()}
+    factors = [m * a / (scale * out_scale) for m, a in zip(mapping, learned, strict=True)]
     for name, device in (("fast", 0), ("weights", 1)):
         parts = [torch.as_tensor(entry[f"hidden_weights_{device}"]).float() for entry in hidden]
-        state[name] = torch.cat([part * (s / mean)[:, None] for part, s in zip(parts, scales, strict=True)], 1)
+        state[name] = torch.cat([part * f[:, None] for part, f in zip(parts, factors, strict=True)], 1)
     return state
+
+
+def _column(scales: torch.Tensor | None, n_out: int) -> torch.Tensor:
+    """Return scales ``[n_out]``; there are none, one, or one for each output."""
+    return torch.ones(n_out) if scales is None else scales.detach().flatten().expand(n_out).clone()
+
+
+def _optimizer(model: Any) -> Any:
+    from aihwkit.optim import AnalogSGD
+
+    optimizer = AnalogSGD(model.parameters(), lr=LR)
+    optimizer.regroup_param_groups()
+    return optimizer
 
 
 def _config(algorithm: str) -> Any:

@@ -7,6 +7,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+import numba
 import torch
 
 from benchmarks.timing import Call, Timing, interleave
@@ -117,17 +118,19 @@ def _quotient(peer: float | None, ours: float | None) -> float | None:
 
 @contextmanager
 def _threads(count: int) -> Iterator[None]:
-    """Give torch and our kernels, which follow it, `count` threads, and every BLAS one.
+    """Give torch and Numba, whatever of them our kernels follow, `count` threads, and every BLAS one.
 
     Only the peer uses a BLAS of its own, for products of a matrix and a vector: more threads made them slower wherever
     it was tried, up to tenfold on a busy machine. Its update knows one thread only.
     """
     from threadpoolctl import threadpool_limits
 
-    before = torch.get_num_threads()
+    before = torch.get_num_threads(), numba.get_num_threads()
     torch.set_num_threads(count)
+    numba.set_num_threads(min(count, before[1]))
     try:
         with threadpool_limits(1, user_api="blas"):
             yield
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(before[0])
+        numba.set_num_threads(before[1])
