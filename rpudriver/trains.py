@@ -11,6 +11,7 @@ import torch
 from rpudriver.errors import StepError
 from rpudriver.keyed import native
 from rpudriver.keyed import tensors as keyed
+from rpudriver.keyed.accelerator import available
 from rpudriver.keyed.arrays import stream_number
 from rpudriver.keyed.native import word_count
 from rpudriver.types import PulseTrains
@@ -201,6 +202,10 @@ def _torch_words(
 
     Word w of line j uses the pulses ``32 w .. 32 w + 31`` of cell j.
     """
+    if available(values):
+        from rpudriver.keyed import gpu
+
+        return gpu.train_words(source.seed, source.stream, first, values, amplitude.numpy(), bl.numpy())
     (samples, lines), device, words = values.shape, values.device, word_count(bl.numpy())
     probability = (values.double().abs() * amplitude.to(device)[:, None]).clamp(0.0, 1.0)
     threshold = torch.floor(probability * 2.0**32 + 0.5).long()

@@ -10,6 +10,7 @@ from rpudriver.backends.capabilities import Capabilities
 from rpudriver.backends.simulated import products
 from rpudriver.backends.simulated.devices.spec import ReadNoise
 from rpudriver.keyed import tensors as keyed
+from rpudriver.keyed.accelerator import available
 from rpudriver.keyed.arrays import stream_number
 from rpudriver.types import ReadResult
 
@@ -71,18 +72,31 @@ class Periphery:
         """
         if x.is_cpu:
             return self._read_compiled(weights, gain, x, stream, first, transposed)
-        c, noise, suffix = self.capabilities, self.noise, "-t" if transposed else ""
-        x = convert(x, c.input_bits, c.input_bound)
-        if noise.input_noise:
-            x = x + noise.input_noise * self._normal(f"{stream}/input{suffix}", first, x)
+        suffix = "-t" if transposed else ""
+        x = self._sent(x, f"{stream}/input{suffix}", first)
         y = x @ weights if transposed else x @ weights.t()
         return self._finished(y, gain * x.norm(dim=1, keepdim=True), stream, first, suffix)
+
+    def _sent(self, x: torch.Tensor, stream: str, first: int) -> torch.Tensor:
+        """Return inputs ``[B, n]`` after their converter, with their noise."""
+        c, noise = self.capabilities, self.noise
+        if available(x):
+            from rpudriver.backends.simulated.triton import reads
+
+            return reads.send(c, noise, self.seed, x, stream, first)
+        x = convert(x, c.input_bits, c.input_bound)
+        return x + noise.input_noise * self._normal(stream, first, x) if noise.input_noise else x
 
     def _finished(
         self, y: torch.Tensor, length: torch.Tensor | float, stream: str, first: int, suffix: str = ""
     ) -> ReadResult:
         """Return outputs ``[B, n]`` with their noise, clipped and converted; `length` is that of the inputs."""
         c, noise = self.capabilities, self.noise
+        if available(y):
+            from rpudriver.backends.simulated.triton import reads
+
+            streams = (f"{stream}/weights{suffix}", f"{stream}/output{suffix}")
+            return reads.receive(c, noise, self.seed, y, streams, first, length)
         if noise.weight_noise:
             y = y + length * noise.weight_noise * self._normal(f"{stream}/weights{suffix}", first, y)
         if noise.output_noise:

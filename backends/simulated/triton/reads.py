@@ -1,4 +1,4 @@
-"""A read on a CUDA device: one pass over the inputs, the product, one pass over the outputs.
+"""The two passes of a read on a CUDA device: over the inputs before the product, over the outputs after it.
 
 Noise, converters and flags are those of `periphery`; the product is torch's. Its sums are ordered as cuBLAS likes, so
 values agree with the CPU's up to float32 rounding, and one next to a converter's rounding boundary may fall on
@@ -18,33 +18,6 @@ from rpudriver.types import ReadResult
 
 LINES = 128  # lines of one vector that a program handles
 _WHOLE = tl.constexpr(2.0**23)
-
-
-def read(
-    c: Capabilities,
-    noise: ReadNoise,
-    seed: int,
-    weights: torch.Tensor,
-    gain: float,
-    x: torch.Tensor,
-    stream: str,
-    first: int,
-    transposed: bool,
-) -> ReadResult:
-    """Return ``adc(clip(dac(x) W^T + noise))``, on the device of `weights`; the first vector has the number `first`.
-
-    Parameters
-    ----------
-    weights : float32 tensor ``[n_out, n_in]``, the sum of all terms.
-    gain : root of the sum of the squared weights of the terms, which scales weight read noise.
-    x : float32 tensor ``[B, n_in]``, on the same device (``[B, n_out]`` transposed).
-    stream : the first array's name.
-    """
-    suffix = "-t" if transposed else ""
-    q = send(c, noise, seed, x, f"{stream}/input{suffix}", first)
-    y = q @ weights if transposed else q @ weights.t()
-    spreads = gain * noise.weight_noise * q.norm(dim=1) if noise.weight_noise else None
-    return receive(c, noise, seed, y, (f"{stream}/weights{suffix}", f"{stream}/output{suffix}"), first, spreads)
 
 
 def send(c: Capabilities, noise: ReadNoise, seed: int, x: torch.Tensor, stream: str, first: int) -> torch.Tensor:
@@ -71,25 +44,27 @@ def receive(
     y: torch.Tensor,
     streams: tuple[str, str],
     first: int,
-    spreads: torch.Tensor | None,
+    length: torch.Tensor | float,
 ) -> ReadResult:
     """Return outputs ``[B, n]`` with their noise, clipped and converted, and where they saturated.
 
     Parameters
     ----------
     streams : names of the weight noise's and the output noise's stream.
-    spreads : float32 tensor ``[B]``, the spread of each vector's weight noise; None for none.
+    length : float32 tensor ``[B, 1]``, or one number for all
+        Length of each input vector times the gain of the sum, which scales weight noise.
     """
     y, bound = y.contiguous(), c.output_bound or 0.0
     half = levels(c.output_bits, bound)
+    spreads = (torch.zeros(len(y), 1, device=y.device) + length) * noise.weight_noise if noise.weight_noise else y
     out, saturated = torch.empty_like(y), torch.zeros(y.shape, dtype=torch.uint8, device=y.device)
     if y.numel():
         with torch.cuda.device_of(y):
             receive_kernel[len(y), triton.cdiv(y.shape[1], LINES)](
-                *(y, out, saturated, y if spreads is None else spreads, y.shape[1]),
+                *(y, out, saturated, spreads, y.shape[1]),
                 *(*halves(seed), *halves(first), *(signed(stream_number(name)) for name in streams)),
                 *(float(half), bound, bound / max(half, 1), noise.output_noise),
-                weight_noise=spreads is not None,
+                weight_noise=bool(noise.weight_noise),
                 block=LINES,
                 **keyed.OPTIONS,
             )

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from rpudriver.backends.capabilities import Capabilities, load_profile
+from rpudriver.backends.simulated import periphery
 from rpudriver.backends.simulated.devices.spec import ReadNoise, load_preset
 from rpudriver.keyed import arrays
 from tests.interpreted import triton_device
@@ -47,7 +48,7 @@ def test_ties_go_to_the_even_level() -> None:
     """Seven levels, a step of 1: every odd multiple of 0.5 is a tie."""
     c = chip(output_bits=3, output_bound=3.0)
     y = torch.arange(-3.5, 4.0, 0.5).reshape(1, -1)
-    found = reads.receive(c, ReadNoise(), 5, y.to(DEVICE), ("w", "o"), 0, None)
+    found = reads.receive(c, ReadNoise(), 5, y.to(DEVICE), ("w", "o"), 0, 1.0)
     assert torch.equal(found.values.cpu(), torch.round(y.clamp(-3, 3)))
     assert torch.equal(found.saturated.cpu(), y.abs() >= 3)
 
@@ -56,14 +57,11 @@ def test_ties_go_to_the_even_level() -> None:
 @pytest.mark.parametrize("weight_noise", [0.0, 0.1])
 def test_outputs(bound: float, weight_noise: float) -> None:
     y = torch.randn(2, 140, generator=torch.Generator().manual_seed(2))
-    c, noise = chip(output_bits=8 if bound else 0, output_bound=bound), ReadNoise(output_noise=0.06)
-    spreads = torch.tensor([0.5, 2.0]) * weight_noise if weight_noise else None
-    moved = None if spreads is None else spreads.to(DEVICE)
-    found = reads.receive(c, noise, 5, y.to(DEVICE), ("W/weights", "W/output"), 40, moved)
-    expected = y + 0.06 * normal(5, "W/output", 40, (2, 140))
-    if spreads is not None:
-        expected = y + spreads[:, None] * normal(5, "W/weights", 40, (2, 140))
-        expected = expected + 0.06 * normal(5, "W/output", 40, (2, 140))
+    c = chip(output_bits=8 if bound else 0, output_bound=bound)
+    noise, length = ReadNoise(output_noise=0.06, weight_noise=weight_noise), torch.tensor([[0.5], [2.0]])
+    found = reads.receive(c, noise, 5, y.to(DEVICE), ("W/weights", "W/output"), 40, length.to(DEVICE))
+    expected = y + length * weight_noise * normal(5, "W/weights", 40, (2, 140))
+    expected = expected + 0.06 * normal(5, "W/output", 40, (2, 140))
     saturated = expected.abs() >= bound if bound else torch.zeros(2, 140, dtype=torch.bool)
     assert torch.equal(found.saturated.cpu(), saturated)
     assert bool(saturated.any()) == bool(bound)
@@ -72,20 +70,22 @@ def test_outputs(bound: float, weight_noise: float) -> None:
     torch.testing.assert_close(found.values.cpu(), expected, atol=1e-6, rtol=0)
 
 
-@pytest.mark.parametrize("transposed", [False, True])
-def test_a_whole_read(transposed: bool) -> None:
-    """Every noise and both converters; a value beside a rounding boundary may fall on either side of it."""
-    g = torch.Generator().manual_seed(3)
-    weights = torch.rand(7, 5, generator=g) - 0.5
-    x = torch.rand(4, 7 if transposed else 5, generator=g) * 2 - 1
+@pytest.fixture
+def through_triton(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take the path of CUDA devices for tensors wherever they lie."""
+    monkeypatch.setattr(periphery, "available", lambda tensor: True)
+
+
+@pytest.mark.usefixtures("through_triton")
+def test_the_periphery_hands_its_passes_over() -> None:
+    """With every noise and both converters, between the same passes in torch."""
     c = chip(input_bits=7, output_bits=6, output_bound=1.0)
-    noise = ReadNoise(input_noise=0.01, weight_noise=0.02, output_noise=0.03)
-    found = reads.read(c, noise, 9, weights.to(DEVICE), 1.5, x.to(DEVICE), "W", 3, transposed)
-    end = "-t" if transposed else ""
-    q = quantised(x, 7, c.input_bound) + 0.01 * normal(9, f"W/input{end}", 3, tuple(x.shape))
-    y = q @ weights if transposed else q @ weights.t()
-    y = y + 1.5 * 0.02 * q.norm(dim=1, keepdim=True) * normal(9, f"W/weights{end}", 3, tuple(y.shape))
-    y = y + 0.03 * normal(9, f"W/output{end}", 3, tuple(y.shape))
+    chosen = periphery.Periphery(c, ReadNoise(input_noise=0.01, weight_noise=0.02, output_noise=0.03), 9)
+    x = torch.rand(4, 7, generator=torch.Generator().manual_seed(3)) * 2 - 1
+    q = quantised(x, 7, c.input_bound) + 0.01 * normal(9, "W/input-t", 3, (4, 7))
+    torch.testing.assert_close(chosen._sent(x.to(DEVICE), "W/input-t", 3).cpu(), q, atol=3e-7, rtol=0)
+    y = q + 1.5 * 0.02 * normal(9, "W/weights-t", 3, (4, 7)) + 0.03 * normal(9, "W/output-t", 3, (4, 7))
+    found = chosen._finished(q.to(DEVICE), 1.5, "W", 3, "-t")
     off = (found.values.cpu() - quantised(y.clamp(-1, 1), 6, 1.0)).abs()
     assert (off < 1e-5).double().mean() > 0.9
-    assert off.max() < 1.01 / 31
+    assert off.max() < 1.01 / 31  # beside a rounding boundary, to either side of it

@@ -80,7 +80,9 @@ def compile_all() -> dict[str, Any]:
     gpu.train_words(2**64 - 1, "t", 2**40, x, np.ones(1), np.array([70]))
     record(compiled, "reads")
     c = load_profile("standard", load_preset("idealised").nominal(), 0.0, {"output_bound": 1.0})
-    reads.read(c, ReadNoise(weight_noise=0.1), 1, torch.zeros(40, 90), 1.0, x, "W", 0, False)
+    noise = ReadNoise(input_noise=0.1, weight_noise=0.1)
+    reads.send(c, noise, 1, x, "W/input", 0)
+    reads.receive(c, noise, 1, d, ("W/weights", "W/output"), 0, 1.0)
     return compiled
 
 
