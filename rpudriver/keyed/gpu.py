@@ -120,9 +120,10 @@ def _slots_below(k0, k1, line, word, limit, used):  # type: ignore[no-untyped-de
     digit = 0
     while (digit < 32) & (tl.max((undecided != 0).to(tl.int32)) > 0):
         drawn = draw(k0, k1, line, (32 * word + digit).to(tl.uint32))
+        not_drawn = drawn ^ 0xFFFFFFFF
         one = ((limit >> (31 - digit)) & 1) != 0
-        less = less | tl.where(one, undecided & ~drawn, 0)
-        undecided = undecided & tl.where(one, drawn, ~drawn)
+        less = less | tl.where(one, undecided & not_drawn, 0)
+        undecided = undecided & tl.where(one, drawn, not_drawn)
         digit += 1
     return less
 

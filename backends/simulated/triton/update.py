@@ -21,7 +21,6 @@ from rpudriver.backends.simulated.devices.response import Response
 from rpudriver.backends.simulated.devices.soft_bounds import SoftBounds
 from rpudriver.backends.simulated.triton.physics import load_device, moved
 from rpudriver.keyed import gpu as keyed
-from rpudriver.keyed.accelerator import available
 from rpudriver.keyed.gpu import as_word, gaussian, popcount
 from rpudriver.types import PulseTrains
 
@@ -38,11 +37,6 @@ TILE = 64  # devices of a program: two for each lane of its warp
 # multiplicative one, steps of the bisection of a table, write noise, reversed polarity, words of a train
 FAMILY, NOISY, MIXED, SEARCH, WRITE, FLIP, WORDS = (tl.constexpr(place) for place in range(7))
 _ROOM = tl.constexpr(63)  # pulses that a queue of 64 bits holds, so that it is never shifted by its whole width
-
-
-def has_kernel(bank: Bank) -> bool:
-    """Return whether a bank lies on a CUDA device, Triton is installed and the response is one of the built-in ones."""
-    return available(bank.hidden) and type(bank.device.response) in FAMILIES
 
 
 def apply_trains(

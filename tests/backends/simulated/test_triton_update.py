@@ -5,10 +5,14 @@ from typing import Any
 import pytest
 import torch
 
+from rpudriver.backends.oracle import oracle
+from rpudriver.backends.registry import make
+from rpudriver.backends.simulated import native
+from rpudriver.backends.simulated import update as dispatch
 from rpudriver.backends.simulated.bank import Bank, new_bank
 from rpudriver.backends.simulated.devices.spec import load_preset
 from rpudriver.backends.simulated.pulses import Action, apply_trains
-from rpudriver.types import PulseTrains
+from rpudriver.types import Cell, Port, PulseTrains, Scan
 from tests.interpreted import triton_device
 
 DEVICE = triton_device()
@@ -179,6 +183,30 @@ def test_no_samples_change_nothing() -> None:
     assert not fast.pulses.any()
 
 
-def test_which_banks_have_a_kernel() -> None:
-    _, fast = banks("soft-bounds", "all", (2, 3))
-    assert update.has_kernel(fast) == (DEVICE.type == "cuda")
+@pytest.mark.parametrize("cell", Cell)
+def test_the_backend_hands_its_updates_over(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pulses on both ports and a scan with its reads, next to the same chip on the CPU's own kernels."""
+    some = trains((3, 6), 3, 6, 0.4).to(DEVICE)
+    columns, after = torch.tensor([4, 1, 1]), torch.tensor([0, 2, 3])
+    results = []
+    for where in (torch.device("cpu"), DEVICE):
+        if where is DEVICE:
+            monkeypatch.setattr(native, "has_kernel", lambda bank: False)
+            monkeypatch.setattr(dispatch, "available", lambda tensor: True)
+        chip = make("simulated", preset="asymmetric-100", seed=3, device=NOISES["all"], torch_device=where.type)
+        chip.arm()
+        array = chip.allocate("W", 3, 6, cell)
+        chip.apply_pulses(array, some, repeat=2)
+        if cell is not Cell.SINGLE:
+            chip.apply_pulses(array, some, port=Port.REFERENCE)
+        read = chip.run([Scan(array, some, columns, after, 1.0)])[0]
+        results.append((oracle(chip).true_weights(array).cpu(), read.values.cpu()))
+    (slow, slow_read), (fast, fast_read) = results
+    torch.testing.assert_close(fast, slow, atol=1e-5, rtol=0)
+    assert slow.abs().max() > 0.01
+    c = chip.capabilities
+    assert c.output_bound
+    assert c.output_bits
+    step = c.output_bound / (2 ** (c.output_bits - 1) - 1)  # a value beside a boundary may fall to either side of it
+    assert (fast_read - slow_read).abs().max() < 1.01 * step
+    assert ((fast_read - slow_read).abs() < 1e-5).double().mean() > 0.8
