@@ -37,7 +37,7 @@ def _interval(table, rows, w, search: tl.constexpr):  # type: ignore[no-untyped-
         inside = right < rows - 1
         left = tl.where(inside & (tl.load(table + right, mask=inside, other=0.0) < w), right, left)
     low = tl.load(table + left)
-    share = tl.div_rn(w - low, tl.load(table + left + 1) - low)
+    share = (w - low) / (tl.load(table + left + 1) - low)
     return left, tl.minimum(tl.maximum(share, 0.0), 1.0)
 
 

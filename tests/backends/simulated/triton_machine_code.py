@@ -26,13 +26,14 @@ from rpudriver.trains import TrainSource, draw_trains
 
 TARGET = GPUTarget("cuda", 90, 32)
 TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
-TABLE = {"w": [-0.3, 0.0, 0.3], "dw_up": [0.03, 0.02, 0.01], "dw_down": [0.01, 0.02, 0.03]}
+GRID = [0.02 * row - 0.3 for row in range(31)]
+TABLE = {"w": GRID, "dw_up": [0.01] * 31, "dw_down": [0.02] * 31}
 FAMILIES: dict[str, dict[str, Any]] = {
     "constant": {},
     "soft-bounds": {},
     "power": {"tau": 0.6, "gamma": 1.5},
     "exponential": {"tau": 0.6},
-    "measured": TABLE | {"dw_spread": [0.0, 0.001, 0.002]},
+    "measured": TABLE | {"dw_spread": [0.001] * 31},
 }
 CLEAN: dict[str, Any] = {"c2c": 0.3}
 DIRTY: dict[str, Any] = {"c2c": 0.3, "c2c_additive": 0.1, "write_noise": 1.0}
