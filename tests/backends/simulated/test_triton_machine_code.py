@@ -32,7 +32,7 @@ def test_every_kernel_compiles(kernels: dict[str, dict[str, int]]) -> None:
 
 
 def test_devices_stay_in_registers(kernels: dict[str, dict[str, int]]) -> None:
-    """96 registers a thread leave room for 21 warps on a multiprocessor of 65536; the table's bisection spills a few."""
+    """96 registers a thread leave room for 21 warps on a multiprocessor of 65536; only a table spills a few."""
     for name, found in kernels.items():
         assert found["LOCAL"] + found["STACK"] <= (64 if "measured" in name else 0), name
         assert found["REG"] <= 96, name
