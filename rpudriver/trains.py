@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import final
 
-import numba as nb
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -14,6 +13,7 @@ from rpudriver.keyed import tensors as keyed
 from rpudriver.keyed.accelerator import available
 from rpudriver.keyed.arrays import stream_number
 from rpudriver.keyed.native import word_count
+from rpudriver.keyed.threads import share
 from rpudriver.types import PulseTrains
 
 PARALLEL_FROM = 2**14  # lines times samples below which a second thread costs more than it brings
@@ -86,10 +86,10 @@ def _compiled_trains(
         raise _not_finite("xd"[side], sample)
     words = max(1, -(-longest // 32))
     out = tuple(np.empty((*values.shape, words), _U) for values in sides)
-    work = samples * (sides[0].shape[1] + sides[1].shape[1]) if torch.get_num_threads() > 1 else 0
+    worth = samples * (sides[0].shape[1] + sides[1].shape[1]) >= PARALLEL_FROM
     streams = (_U(stream_number(f"{source.stream}/x")), _U(stream_number(f"{source.stream}/d")))
-    fill = _fill_parallel if work >= PARALLEL_FROM else _fill_serial
-    fill(_U64(source.seed), streams, _U64(first), *sides, active, amplitude, bl, *out)
+    numbered = (_U64(source.seed), streams, _U64(first), *sides, active, amplitude, bl, *out)
+    share(2 * samples, lambda start, stop: _fill(start, stop, *numbered), worth)
     return PulseTrains(*(torch.from_numpy(part) for part in (*out, *negative, bl)))
 
 
@@ -148,14 +148,8 @@ def _fill_one(n, seed, streams, first, x, d, active, amplitude, bl, x_words, d_w
 
 
 @native.compiled
-def _fill_serial(seed, streams, first, x, d, active, amplitude, bl, x_words, d_words):  # type: ignore[no-untyped-def]
-    for n in range(2 * len(bl)):
-        _fill_one(n, seed, streams, first, x, d, active, amplitude, bl, x_words, d_words)
-
-
-@nb.njit(cache=True, nogil=True, error_model="numpy", parallel=True)
-def _fill_parallel(seed, streams, first, x, d, active, amplitude, bl, x_words, d_words):  # type: ignore[no-untyped-def]
-    for n in nb.prange(2 * len(bl)):
+def _fill(start, stop, seed, streams, first, x, d, active, amplitude, bl, x_words, d_words):  # type: ignore[no-untyped-def]
+    for n in range(start, stop):
         _fill_one(n, seed, streams, first, x, d, active, amplitude, bl, x_words, d_words)
 
 

@@ -1,6 +1,5 @@
 """The bridge between torch banks on the CPU and the compiled kernels."""
 
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -13,8 +12,8 @@ from rpudriver.backends.simulated.bank import Bank
 from rpudriver.backends.simulated.kernels import pieces
 from rpudriver.backends.simulated.kernels.families import dense_kernel, form_of, sparse_kernel
 from rpudriver.backends.simulated.kernels.pieces import TILE, Cut, Side
-from rpudriver.backends.simulated.kernels.scratch import LANES, Scratch, new_scratch
-from rpudriver.backends.simulated.kernels.threads import share
+from rpudriver.backends.simulated.kernels.scratch import LANES
+from rpudriver.keyed.threads import share
 from rpudriver.types import PulseTrains
 
 # nanoseconds on a 2023 server core; only their ratios matter, to choose the kernel
@@ -25,8 +24,6 @@ LONGEST_CALL = 1e9  # repetitions are cut into calls of about a second, between 
 Work = Callable[[int, int, int], None]  # repetitions, first row, row after the last
 Scalars = tuple[np.generic, ...]
 Snaps = tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[np.float32]]  # stops, columns, values
-
-_local = threading.local()
 
 
 @dataclass(frozen=True)
@@ -90,7 +87,7 @@ def _dense(bank: Bank, rows: Side, trains: PulseTrains, where: Cut, scalars: Sca
     noting = (stops[order], columns[order], starts, ordered)
 
     def work(repeat: int, first: int, last: int) -> None:
-        kernel(first, last, *chip, repeat, *noting, scalars, *_scratch())
+        kernel(first, last, *chip, repeat, *noting, scalars)
         noted[order, first:last] = ordered[:, first:last]
 
     return work
@@ -105,13 +102,6 @@ def _sparse(bank: Bank, rows: Side, trains: PulseTrains, where: Cut, scalars: Sc
         kernel(first, last, *chip, repeat, *snaps, scalars)
 
     return work
-
-
-def _scratch() -> Scratch:
-    """Return this thread's scratch."""
-    if not hasattr(_local, "scratch"):
-        _local.scratch = new_scratch(TILE)
-    return _local.scratch
 
 
 def _plan(bank: Bank, rows: Side, pairs: int, events: float, repeat: int) -> tuple[bool, float]:

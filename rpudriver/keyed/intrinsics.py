@@ -7,7 +7,7 @@ from typing import Any
 
 from llvmlite import ir
 from numba import extending
-from numba.core import cgutils, types
+from numba.core import cgutils, errors, types
 
 intrinsic: Any = extending.intrinsic  # its declared type would have callers pass the typing context
 _WORD = ir.IntType(32)
@@ -52,6 +52,14 @@ def float_of_bits(context, word):  # type: ignore[no-untyped-def]
 def bits_of_float(context, value):  # type: ignore[no-untyped-def]
     """Return the bits of a float32 as int32."""
     return types.int32(types.float32), lambda context, builder, signature, args: builder.bitcast(args[0], _WORD)
+
+
+@intrinsic
+def fma(context, a, b, c):  # type: ignore[no-untyped-def]
+    """Return ``a * b + c`` of float32, rounded once."""
+    return types.float32(
+        types.float32, types.float32, types.float32
+    ), lambda context, builder, signature, args: builder.fma(*args)
 
 
 @intrinsic
@@ -113,6 +121,29 @@ def _memory(kind: Any, machine_kind: Any) -> tuple[Any, Any]:
 
 load_float, store_float = _memory(types.float32, ir.FloatType())
 load_word, store_word = _memory(types.uint32, _WORD)
+
+
+def _on_the_stack(kind: Any, machine_kind: Any) -> Any:
+    """Return a function that reserves memory in the frame of its caller, on a line of cache, as a pointer."""
+
+    @intrinsic
+    def reserve(context, count):  # type: ignore[no-untyped-def]
+        def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            block = ir.ArrayType(machine_kind, signature.args[0].literal_value)
+            with builder.goto_entry_block():
+                memory = builder.alloca(block)
+            memory.align = 64
+            return builder.bitcast(memory, machine_kind.as_pointer())
+
+        if not isinstance(count, types.IntegerLiteral):
+            raise errors.RequireLiteralValue("count")
+        return types.CPointer(kind)(count), build
+
+    return reserve
+
+
+floats_on_the_stack = _on_the_stack(types.float32, ir.FloatType())
+words_on_the_stack = _on_the_stack(types.uint32, _WORD)
 
 
 @intrinsic

@@ -7,6 +7,7 @@ vector registers or the nearest cache. Everything in the loops over lanes must v
 
 from typing import Any
 
+import numba as nb
 import numpy as np
 
 from rpudriver.backends.simulated.kernels import steps
@@ -14,13 +15,14 @@ from rpudriver.backends.simulated.kernels.caching import compiled_as
 from rpudriver.backends.simulated.kernels.lookup import look_up_lanes
 from rpudriver.backends.simulated.kernels.pieces import SLOTS, TILE
 from rpudriver.backends.simulated.kernels.scratch import (
+    FLOATS,
     GAMMA,
     LANES,
     LENGTH,
     LINE,
     PHASE,
-    SEEN,
     SCALE,
+    SEEN,
     SIGNS,
     SLOPE_DOWN,
     SLOPE_UP,
@@ -29,6 +31,7 @@ from rpudriver.backends.simulated.kernels.scratch import (
     STEP_UP,
     W_MAX,
     W_MIN,
+    WORDS,
     Q,
     W,
 )
@@ -36,6 +39,7 @@ from rpudriver.keyed import arrays
 from rpudriver.keyed import native as keyed
 from rpudriver.keyed.intrinsics import (
     fetch_words,
+    floats_on_the_stack,
     leading_zeros,
     load_float,
     prefer_wide_vectors,
@@ -43,6 +47,7 @@ from rpudriver.keyed.intrinsics import (
     put_words,
     shift_left,
     store_float,
+    words_on_the_stack,
 )
 
 F, U, S = np.float32, np.uint32, np.int32
@@ -256,11 +261,15 @@ def build(family: int, form: int) -> Any:
         snaps,
         out,
         scalars,
-        f,
-        u,
-        queue,
     ):  # type: ignore[no-untyped-def]
         prefer_wide_vectors()
+        f = nb.carray(floats_on_the_stack(FLOATS), FLOATS)
+        u = nb.carray(words_on_the_stack(WORDS), WORDS)
+        queue = nb.carray(words_on_the_stack(TILE), TILE)
+        for lane in range(FLOATS):
+            f[lane] = F(0)
+        for lane in range(TILE):
+            queue[lane] = EMPTY
         tiles = x_fires.shape[0]
         # a tile's words stay in the fastest cache for all rows; where all tiles' words do, devices are met in their order
         whole_rows = x_words.size <= CACHED

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rpudriver.backends.simulated.devices.measured import Measured
-from rpudriver.backends.simulated.kernels.scratch import LANES, PLACE, Q, SIGNS, SPREAD, W
+from rpudriver.backends.simulated.kernels.scratch import LANES, PLACE, SIGNS, SPREAD, Q, W
 from rpudriver.keyed.native import inline
 
 F, S = np.float32, np.int32
@@ -42,7 +42,8 @@ def table_of(response: object, dw_min: float) -> Table:
 @inline
 def _bucket(w, buckets, origin, per_unit):  # type: ignore[no-untyped-def]
     place = F(F(w - origin) * per_unit)
-    return S(min(max(place, F(0)), F(BUCKETS - 1)))
+    # lanes beyond the end of a row may hold anything: what is not above 0, nan too, goes to the first bucket
+    return S(min(place if place > F(0) else F(0), F(BUCKETS - 1)))
 
 
 @inline

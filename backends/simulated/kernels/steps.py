@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 
-from rpudriver.keyed.intrinsics import bits_of_float, float_of_bits
+from rpudriver.keyed.intrinsics import bits_of_float, float_of_bits, fma
 from rpudriver.keyed.native import inline
 
 F, S = np.float32, np.int32
@@ -32,10 +32,10 @@ def log2(x):  # type: ignore[no-untyped-def]
     m = float_of_bits(S(bits - S(exponent * S(0x800000))))  # in [sqrt(1/2), sqrt(2))
     s = F(F(m - F(1)) / F(m + F(1)))
     t = F(s * s)
-    series = F(_ATANH[3] + F(t * _ATANH[4]))
-    series = F(_ATANH[2] + F(t * series))
-    series = F(_ATANH[1] + F(t * series))
-    series = F(_ATANH[0] + F(t * series))
+    series = fma(t, _ATANH[4], _ATANH[3])
+    series = fma(t, series, _ATANH[2])
+    series = fma(t, series, _ATANH[1])
+    series = fma(t, series, _ATANH[0])
     return F(F(exponent) + F(s * series))
 
 
@@ -45,12 +45,12 @@ def exp2_minus_1(y):  # type: ignore[no-untyped-def]
     y = min(max(y, F(-126)), F(127))
     whole = F(np.rint(y))
     f = F(y - whole)
-    series = F(_EXP2[5] + F(f * _EXP2[6]))
-    series = F(_EXP2[4] + F(f * series))
-    series = F(_EXP2[3] + F(f * series))
-    series = F(_EXP2[2] + F(f * series))
-    series = F(_EXP2[1] + F(f * series))
-    series = F(_EXP2[0] + F(f * series))
+    series = fma(f, _EXP2[6], _EXP2[5])
+    series = fma(f, series, _EXP2[4])
+    series = fma(f, series, _EXP2[3])
+    series = fma(f, series, _EXP2[2])
+    series = fma(f, series, _EXP2[1])
+    series = fma(f, series, _EXP2[0])
     scale = float_of_bits(S(S(S(whole) + S(127)) * S(0x800000)))
     return F(F(scale * F(f * series)) + F(scale - F(1)))  # near 0 without cancellation
 
@@ -76,7 +76,10 @@ def relative_step(family, w, slope, gamma, scale):  # type: ignore[no-untyped-de
     """
     if family == CONSTANT:
         return F(1)
-    base = max(F(F(1) - F(w * slope)), F(0))
+    base = fma(F(-w), slope, F(1))
+    if family == SOFT_BOUNDS:  # bounds and slopes are the same numbers: never below 0
+        return base
+    base = max(base, F(0))
     if family == POWER:
         return power(base, gamma)
     if family == EXPONENTIAL:
@@ -90,7 +93,7 @@ def noisy_step(form, q, spread, c2c, additive, xi):  # type: ignore[no-untyped-d
     if form == QUIET:
         return q
     if form == MULTIPLICATIVE:
-        return F(q * F(F(1) + F(c2c * xi)))
+        return F(q * fma(c2c, xi, F(1)))
     scaled = F(c2c * q)
     variance = F(F(F(scaled * scaled) + F(additive * additive)) + F(spread * spread))
     return F(q + F(xi * F(np.sqrt(variance))))
@@ -99,4 +102,4 @@ def noisy_step(form, q, spread, c2c, additive, xi):  # type: ignore[no-untyped-d
 @inline
 def moved(w, step, q, w_min, w_max):  # type: ignore[no-untyped-def]
     """Return the weight after a pulse of nominal size `step`, clipped to the device's own bounds."""
-    return min(max(F(w + F(step * q)), w_min), w_max)
+    return min(max(fma(step, q, w), w_min), w_max)

@@ -14,17 +14,26 @@ _pools: dict[int, ThreadPoolExecutor] = {}
 os.register_at_fork(after_in_child=_pools.clear)  # threads do not survive a fork
 
 
+BLOCKS = 4  # for each thread: one that is held up then leaves blocks to the others
+
+
 def share(rows: int, work: Callable[[int, int], None], worth: bool) -> None:
     """Call ``work(first, last)`` for ranges that cover all rows, on one thread unless more are worth it."""
     count = min(torch.get_num_threads(), rows) if worth else 1
     if count < 2:
         work(0, rows)
         return
-    edges = [k * rows // count for k in range(count + 1)]
-    first, *others = pairwise(edges)
-    waiting = [_pool(count - 1).submit(work, *part) for part in others]
+    parts = min(rows, BLOCKS * count)
+    edges = [k * rows // parts for k in range(parts + 1)]
+    blocks = pairwise(edges)  # the interpreter hands each range to one thread only
+
+    def take() -> None:
+        for block in blocks:
+            work(*block)
+
+    waiting = [_pool(count - 1).submit(take) for _ in range(count - 1)]
     try:
-        work(*first)
+        take()
     finally:
         for future in waiting:
             future.result()
