@@ -43,6 +43,7 @@ class Bank:
     table: Table
     keys: tuple[np.uint32, ...]
     version: int = 0
+    scalars: tuple[np.generic, ...] | None = None  # what the compiled kernels were called with last
 
     @property
     def weights(self) -> torch.Tensor:

@@ -3,27 +3,25 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from rpudriver.backends.simulated.bank import Bank
 from rpudriver.backends.simulated.kernels import pieces
 from rpudriver.backends.simulated.kernels.families import dense_kernel, form_of, sparse_kernel
-from rpudriver.backends.simulated.kernels.pieces import TILE, Cut, Side
+from rpudriver.backends.simulated.kernels.pieces import TILE, Pieces
 from rpudriver.backends.simulated.kernels.scratch import LANES
 from rpudriver.keyed.threads import share
 from rpudriver.types import PulseTrains
 
 # nanoseconds on a 2023 server core; only their ratios matter, to choose the kernel
-COLLECT, DRAIN, ROUND = 20.0, 60.0, 20.0  # dense: a piece of a row in a tile, a group of lanes, each round of it
-PAIR, EVENT = 1.5, 12.0  # sparse: two lines that fire in one piece, a coincidence
-WORTH_A_THREAD = 100_000.0
+COLLECT, LOAD, ROUND = 18.0, 50.0, 20.0  # dense: a piece of a row in a tile; a group of lanes, and each round of it
+EVENT = 9.0  # sparse: a coincidence
+WORTH_A_THREAD = 150_000.0
 LONGEST_CALL = 1e9  # repetitions are cut into calls of about a second, between which Ctrl-C is heard
 Work = Callable[[int, int, int], None]  # repetitions, first row, row after the last
-Scalars = tuple[np.generic, ...]
-Snaps = tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[np.float32]]  # stops, columns, values
 
 
 @dataclass(frozen=True)
@@ -39,7 +37,7 @@ NONE = Snapshots(torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.i
 
 def has_kernel(bank: Bank) -> bool:
     """Return whether a bank's response is compiled and its state lies on the CPU."""
-    return bank.hidden.device.type == "cpu" and bank.family is not None
+    return bank.family is not None and bank.hidden.is_cpu
 
 
 def apply_trains(
@@ -49,69 +47,68 @@ def apply_trains(
 
     Snapshots are for trains that are applied once.
     """
-    where = pieces.cut(trains)
-    rows = pieces.rows_of(trains, where, flip)
-    stops = pieces.ends_of(trains, snapshots.after.numpy())
-    noted = np.empty((len(stops), bank.shape[0]), np.float32)
-    dense, cost = _plan(bank, rows, *pieces.work_of(trains, where, rows), repeat)
-    prepare = _dense if dense else _sparse
-    wanted = snapshots.columns.numpy().astype(np.int32)
-    work = prepare(bank, rows, trains, where, _scalars(bank, strength), (stops, wanted, noted))
+    cut = pieces.cut(trains, flip, snapshots.after.numpy())
+    noted = torch.empty(len(cut.stops), bank.shape[0])
+    dense, cost = _plan(bank, cut, repeat)
+    arguments = (_chip(bank), bank.table, bank.shape[1], cut)
+    notes = (snapshots.columns.numpy(), noted.numpy(), _scalars(bank, strength))
+    work = (_dense if dense else _sparse)(bank, cut, arguments, notes)
     at_once = max(1, int(repeat * LONGEST_CALL / max(cost, 1.0)))
     for start in range(0, repeat, at_once):
-        share(bank.shape[0], partial(work, min(at_once, repeat - start)), cost > WORTH_A_THREAD)
-    return torch.from_numpy(noted)
+        rounds = min(at_once, repeat - start)
+        share(bank.shape[0], partial(work, rounds), cost > WORTH_A_THREAD)
+    return noted
 
 
-def _scalars(bank: Bank, strength: float) -> Scalars:
+def _scalars(bank: Bank, strength: float) -> tuple[np.generic, ...]:
     """Return keys, strength, noise of a pulse and write noise, in the order in which kernels take them."""
-    device = bank.device
-    numbers = (strength, device.c2c, device.c2c_additive, device.write_noise * device.dw_min.mean)
-    return (*bank.keys, *(np.float32(number) for number in numbers))
+    if bank.scalars is None or bank.scalars[4] != np.float32(strength):
+        device = bank.device
+        numbers = (strength, device.c2c, device.c2c_additive, device.write_noise * device.dw_min.mean)
+        bank.scalars = (*bank.keys, *(np.float32(number) for number in numbers))
+    return bank.scalars
 
 
 def _chip(bank: Bank) -> tuple[np.integer, ...]:
     """Return where a bank's state and parameters lie, and its number of cells."""
     places = (bank.hidden.data_ptr(), bank.pulses.data_ptr(), bank.read.data_ptr(), bank.rows.ctypes.data)
-    return (*(np.uint64(place) for place in places), np.int64(bank.hidden.numel()))
+    return (*map(np.uint64, places), np.int64(bank.rows.shape[1]))
 
 
-def _dense(bank: Bank, rows: Side, trains: PulseTrains, where: Cut, scalars: Scalars, snaps: Snaps) -> Work:
+def _dense(bank: Bank, cut: Pieces, arguments: tuple[Any, ...], notes: tuple[Any, ...]) -> Work:
     kernel = dense_kernel(bank.family, form_of(bank.device))
-    words, fires = pieces.tiles_of(trains, where)
-    stops, columns, noted = snaps
+    words, fires = pieces.tiles_of(cut.columns)
+    columns, noted, scalars = notes
     order = np.argsort(columns // TILE, kind="stable")  # the snapshots of a tile, in their order
     starts = np.searchsorted(columns[order] // TILE, np.arange(len(fires) + 1))
-    ordered = np.empty_like(noted)
-    chip = (_chip(bank), bank.table, bank.shape[1], words.reshape(-1), fires, rows.start, rows.index, rows.words)
-    noting = (stops[order], columns[order], starts, ordered)
 
     def work(repeat: int, first: int, last: int) -> None:
-        kernel(first, last, *chip, repeat, *noting, scalars)
-        noted[order, first:last] = ordered[:, first:last]
+        kernel(first, last, *arguments, words, fires, repeat, columns, order, starts, noted, scalars)
 
     return work
 
 
-def _sparse(bank: Bank, rows: Side, trains: PulseTrains, where: Cut, scalars: Scalars, snaps: Snaps) -> Work:
+def _sparse(bank: Bank, cut: Pieces, arguments: tuple[Any, ...], notes: tuple[Any, ...]) -> Work:
     kernel = sparse_kernel(bank.family, form_of(bank.device))
-    x = pieces.columns_of(trains, where)
-    chip = (_chip(bank), bank.table, bank.shape[1], x.start, x.index, x.words, rows.start, rows.index, rows.words)
+    slots = pieces.slots_of(cut.columns)
 
     def work(repeat: int, first: int, last: int) -> None:
-        kernel(first, last, *chip, repeat, *snaps, scalars)
+        kernel(first, last, *arguments, *slots, repeat, *notes)
 
     return work
 
 
-def _plan(bank: Bank, rows: Side, pairs: int, events: float, repeat: int) -> tuple[bool, float]:
+def _plan(bank: Bank, cut: Pieces, repeat: int) -> tuple[bool, float]:
     """Return whether the dense kernel is the faster one, and what the faster one costs in nanoseconds."""
     n_out, n_in = bank.shape
-    tiles, groups = -(-n_in // TILE), n_out * -(-n_in // LANES)
-    each = repeat * events / groups  # pulses for a group of lanes
+    events = repeat * cut.coincidences
+    sparse = events * EVENT
+    collecting = repeat * len(cut.entries) * -(-n_in // TILE) * COLLECT
+    if sparse <= collecting:
+        return False, sparse
+    groups = n_out * -(-n_in // LANES)
+    each = events / groups  # pulses for a group of lanes
     mean = each / LANES
-    rounds = 0.0 if each == 0 else min(each, mean + 2 * mean**0.5 + 1)
-    drained = groups * (1 - np.exp(-each))
-    dense = repeat * len(rows.index) * tiles * COLLECT + drained * (DRAIN + rounds * ROUND)
-    sparse = repeat * (pairs * PAIR + events * EVENT)
-    return bool(dense < sparse), min(dense, sparse)
+    rounds = min(each, mean + 2.0 * mean**0.5 + 1.0)
+    dense = collecting + groups * min(each, 1.0) * (LOAD + rounds * ROUND)
+    return dense < sparse, min(dense, sparse)

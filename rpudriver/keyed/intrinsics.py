@@ -5,11 +5,15 @@ Numba widens 32-bit integers to 64 bits in shifts; these stay at 32, one vector 
 
 from typing import Any
 
-from llvmlite import ir
+from llvmlite import ir  # type: ignore[import-untyped]
 from numba import extending
-from numba.core import cgutils, errors, types
+from numba.core import cgutils as untyped_cgutils
+from numba.core import errors
+from numba.core import types as untyped_types
 
 intrinsic: Any = extending.intrinsic  # its declared type would have callers pass the typing context
+cgutils: Any = untyped_cgutils
+types: Any = untyped_types
 _WORD = ir.IntType(32)
 
 
@@ -19,6 +23,16 @@ def leading_zeros(context, word):  # type: ignore[no-untyped-def]
 
     def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.ctlz(args[0], ir.Constant(ir.IntType(1), 0))
+
+    return types.uint32(types.uint32), build
+
+
+@intrinsic
+def trailing_zeros(context, word):  # type: ignore[no-untyped-def]
+    """Return the number of zero bits below the lowest set bit of a uint32, as uint32; 32 for 0."""
+
+    def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.cttz(args[0], ir.Constant(ir.IntType(1), 0))
 
     return types.uint32(types.uint32), build
 

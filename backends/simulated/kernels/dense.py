@@ -7,7 +7,7 @@ vector registers or the nearest cache. Everything in the loops over lanes must v
 
 from typing import Any
 
-import numba as nb
+import numba
 import numpy as np
 
 from rpudriver.backends.simulated.kernels import steps
@@ -50,6 +50,7 @@ from rpudriver.keyed.intrinsics import (
     words_on_the_stack,
 )
 
+carray: Any = numba.carray  # type: ignore[attr-defined]  # not exported by name in its stubs
 F, U, S = np.float32, np.uint32, np.int32
 CACHED = 4096  # words of trains that fit into the fastest cache beside the devices
 EMPTY = U(1)  # a queue that holds nothing but its end mark
@@ -176,130 +177,81 @@ def _drain(family, form, f, u, queue, first, rounds, chip, table, cell, lanes, s
 
 
 @inline
-def _tile(
-    family,
-    form,
-    chip,
-    table,
-    n_in,
-    x_words,
-    x_fires,
-    index,
-    words,
-    entry,
-    last,
-    row,
-    tile,
-    repeat,
-    stops,
-    columns,
-    snap,
-    snap_end,
-    out,
-    scalars,
-    f,
-    u,
-    queue,
-):  # type: ignore[no-untyped-def]
-    """Apply the pieces ``entry..last`` of a row to one tile of its devices; note columns when their turn comes."""
-    start, pieces, column = entry, x_fires.shape[1], tile * TILE
-    width, cell = min(TILE, n_in - column), row * n_in + column
-    bound, needed = S(0), S(0)
-    while True:
-        more = snap < snap_end
-        stop = stops[snap] if more else S(pieces)
-        full = False
-        while entry < last and index[entry] < stop:
-            piece, word = index[entry], words[entry]
-            if x_fires[tile, piece]:
-                needed = S(keyed.popcount(U(word & U(0x7FFFFFFF))))
-                if bound + needed > SLOTS:
-                    full = True
-                    break
-                _collect(queue, x_words, (tile * pieces + piece) * TILE, word)
-                bound = S(bound + needed)
-            entry += 1
-        at_end = not full and not more
-        if at_end and repeat > 1:  # queues hold on from one repetition to the next
-            repeat -= 1
-            entry = start
-            continue
-        wanted = columns[snap] - column if more else 0
-        bound = S(0)
-        for first in range(0, width, LANES):
-            rounds = _longest(queue, first)
-            due = rounds + needed > SLOTS if full else (at_end or wanted // LANES * LANES == first)
-            if due and rounds > 0:
-                lanes = min(LANES, width - first)
-                _drain(family, form, f, u, queue, first, rounds, chip, table, cell + first, lanes, scalars)
-            elif not due:
-                bound = max(bound, rounds)
-        if at_end:
-            break
-        if not full:
-            out[snap, row] = load_float(chip[2], cell + wanted)
-            snap += 1
+def _fill(queue, x_words, x_fires, tile, index, words, entry, last, stop, bound):  # type: ignore[no-untyped-def]
+    """Collect the pieces of a row from `entry` on, up to piece `stop`, for as long as queues surely hold them.
+
+    Returns the entry that comes next, the longest that a queue may be, and how many pulses the next piece may add, 0
+    where it is for another reason than want of room that collecting ended.
+    """
+    pieces = np.int64(x_fires.shape[1])
+    while entry < last and index[entry] < stop:
+        piece, word = index[entry], words[entry]
+        if x_fires[tile, piece]:
+            most = S(keyed.popcount(U(word & U(0x7FFFFFFF))))
+            if bound + most > SLOTS:
+                return entry, bound, most
+            _collect(queue, x_words, (tile * pieces + piece) * TILE, word)
+            bound = S(bound + most)
+        entry += 1
+    return entry, bound, S(0)
+
+
+@inline
+def _drain_due(family, form, f, u, queue, chip, table, cell, width, most, at_end, wanted, scalars):  # type: ignore[no-untyped-def]
+    """Drain the groups of lanes of a tile whose turn it is; return the longest queue that is left.
+
+    That is those without room for `most` more pulses, else all at the end, else the one of column `wanted`.
+    """
+    left = S(0)
+    for lane in range(0, width, LANES):
+        rounds = _longest(queue, lane)
+        due = rounds + most > SLOTS if most > 0 else (at_end or wanted // LANES * LANES == lane)
+        if due and rounds > 0:
+            lanes = min(LANES, width - lane)
+            _drain(family, form, f, u, queue, lane, rounds, chip, table, cell + lane, lanes, scalars)
+        elif not due:
+            left = max(left, rounds)
+    return left
 
 
 def build(family: int, form: int) -> Any:
     """Return the kernel of a response family and a form of noise, compiled when it is first called."""
 
-    def dense(
-        first_row,
-        last_row,
-        chip,
-        table,
-        n_in,
-        x_words,
-        x_fires,
-        start,
-        index,
-        words,
-        repeat,
-        stops,
-        columns,
-        snaps,
-        out,
-        scalars,
-    ):  # type: ignore[no-untyped-def]
+    def dense(  # type: ignore[no-untyped-def]
+        first_row, last_row, chip, table, n_in, pieces, x_words, x_fires, repeat, columns, order, snaps, out, scalars
+    ):
         prefer_wide_vectors()
-        f = nb.carray(floats_on_the_stack(FLOATS), FLOATS)
-        u = nb.carray(words_on_the_stack(WORDS), WORDS)
-        queue = nb.carray(words_on_the_stack(TILE), TILE)
+        start, index, words, _, _, stops = pieces
+        f = carray(floats_on_the_stack(FLOATS), FLOATS)
+        u = carray(words_on_the_stack(WORDS), WORDS)
+        queue = carray(words_on_the_stack(TILE), TILE)
         for lane in range(FLOATS):
             f[lane] = F(0)
         for lane in range(TILE):
             queue[lane] = EMPTY
-        tiles = x_fires.shape[0]
-        # a tile's words stay in the fastest cache for all rows; where all tiles' words do, devices are met in their order
+        rows, tiles = last_row - first_row, x_fires.shape[0]
+        # a tile's words stay in the fastest cache for all rows; where those of all tiles do, row after row is better
         whole_rows = x_words.size <= CACHED
-        for at in range(tiles * (last_row - first_row)):
-            row = first_row + (at // tiles if whole_rows else at % (last_row - first_row))
-            tile = at % tiles if whole_rows else at // (last_row - first_row)
-            _tile(
-                family,
-                form,
-                chip,
-                table,
-                n_in,
-                x_words,
-                x_fires,
-                index,
-                words,
-                start[row],
-                start[row + 1],
-                row,
-                tile,
-                repeat,
-                stops,
-                columns,
-                snaps[tile],
-                snaps[tile + 1],
-                out,
-                scalars,
-                f,
-                u,
-                queue,
-            )
+        for at in range(tiles * rows):
+            row = first_row + (at // tiles if whole_rows else at % rows)
+            tile = at % tiles if whole_rows else at // rows
+            cell, width = row * n_in + tile * TILE, min(TILE, n_in - tile * TILE)
+            entry, last, snap, bound, left = start[row], start[row + 1], snaps[tile], S(0), repeat
+            while True:
+                more = snap < snaps[tile + 1]
+                stop = stops[order[snap]] if more else S(x_fires.shape[1])
+                entry, bound, most = _fill(queue, x_words, x_fires, tile, index, words, entry, last, stop, bound)
+                at_end = most == 0 and not more
+                if at_end and left > 1:  # queues hold on from one repetition to the next
+                    left -= 1
+                    entry = start[row]
+                    continue
+                wanted = columns[order[snap]] - tile * TILE if more else 0
+                bound = _drain_due(family, form, f, u, queue, chip, table, cell, width, most, at_end, wanted, scalars)
+                if at_end:
+                    break
+                if most == 0:
+                    out[order[snap], row] = load_float(chip[2], cell + wanted)
+                    snap += 1
 
     return compiled_as(f"dense_{family}_{form}", dense)

@@ -1,7 +1,7 @@
 """Steps from a measured table: linear interpolation between its rows, the ends continued.
 
-The rows need not be evenly spaced. A grid of buckets tells near which row a weight lies; from there at most `reach` rows
-are passed. So a look-up is a fixed number of loads, which vectorises.
+The rows need not be evenly spaced. A grid of buckets tells near which row a weight lies; from there at most `reach`
+rows are passed. So a look-up is a fixed number of loads, which vectorises.
 """
 
 import numpy as np

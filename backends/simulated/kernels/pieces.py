@@ -4,16 +4,17 @@ A *piece* is up to 31 slots of one sample; its word carries the line's sign in b
 of a sample, one after the other, so that kernels need not know of samples.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numba as nb
 import numpy as np
 import numpy.typing as npt
 
-from rpudriver.keyed.native import popcount
+from rpudriver.keyed.intrinsics import trailing_zeros
+from rpudriver.keyed.native import inline, popcount
 from rpudriver.types import PulseTrains
 
-U = np.uint32
+U, S = np.uint32, np.int32
 SLOTS = 31  # of a piece
 SIGN = U(0x80000000)
 TILE = 128  # columns that a kernel looks at together; their words for a batch stay in the fastest cache
@@ -22,166 +23,169 @@ Words = npt.NDArray[np.uint32]
 Numbers = npt.NDArray[np.int32]
 
 
-@dataclass(frozen=True)
-class Side:
-    """The pieces of one side's lines, those alone that fire.
+class Pieces(NamedTuple):
+    """The pieces of a batch of trains.
 
     Attributes
     ----------
-    start : int32 ``[groups + 1]``; group g is the entries from ``start[g]`` to ``start[g + 1]``.
-    index : int32, what each entry belongs to besides its group (the piece of a line, or the line of a piece).
-    words : uint32, the slots and the sign of each entry.
+    start, entries, words : those from ``start[i]`` to ``start[i + 1]`` are the pieces in which row i fires: number and word.
+    columns : the words of the columns, ``[pieces, n_in]``, 0 where a column does not fire.
+    coincidences : roughly how many pulses devices will see.
+    stops : how many pieces the first ``after[r]`` samples make, for each snapshot.
     """
 
     start: Numbers
-    index: Numbers
+    entries: Numbers
     words: Words
+    columns: Words
+    coincidences: float
+    stops: Numbers
 
 
-@dataclass(frozen=True)
-class Cut:
-    """Where the pieces of a batch lie: sample, word and shift of each, int32; `whole` where pieces are words as is."""
-
-    sample: Numbers
-    word: Numbers
-    shift: Numbers
-    whole: bool
+def cut(trains: PulseTrains, flip: bool, after: npt.NDArray[np.int64]) -> Pieces:
+    """Return the pieces of a batch. `flip` reverses every sign."""
+    x_words, d_words = trains.x_words.contiguous().numpy(), trains.d_words.contiguous().numpy()
+    negative = trains.x_negative.contiguous().numpy(), trains.d_negative.contiguous().numpy()
+    return Pieces(*_cut(x_words, d_words, *negative, trains.bl.numpy(), SIGN if flip else U(0), after))
 
 
-def cut(trains: PulseTrains) -> Cut:
-    """Return the pieces of a batch."""
-    bl = trains.bl.numpy()
-    sample, slot = _samples_and_slots(bl)
-    whole = trains.x_words.shape[2] == 1 and len(sample) <= len(bl)
-    return Cut(sample, slot // 32, slot % 32, whole)
-
-
-def ends_of(trains: PulseTrains, after: npt.NDArray[np.int64]) -> Numbers:
-    """Return how many pieces the first ``after[r]`` samples make."""
-    made = np.concatenate([[0], np.cumsum(-(-trains.bl.numpy() // SLOTS))])
-    return made[after].astype(np.int32)
-
-
-def rows_of(trains: PulseTrains, where: Cut, flip: bool) -> Side:
-    """Return the pieces of each row: groups are rows, `index` is the piece. `flip` reverses every sign."""
-    words = trains.d_words.contiguous().numpy()
-    negative = trains.d_negative.contiguous().numpy()
-    return Side(*_pieces_of_rows(words, negative, *_parts(where), SIGN if flip else U(0)))
-
-
-def columns_of(trains: PulseTrains, where: Cut) -> Side:
-    """Return the columns of each piece: groups are pieces, `index` is the column."""
-    words = trains.x_words.contiguous().numpy()
-    return Side(*_columns_of_pieces(words, trains.x_negative.contiguous().numpy(), *_parts(where)))
-
-
-def tiles_of(trains: PulseTrains, where: Cut) -> tuple[Words, npt.NDArray[np.bool_]]:
-    """Return the columns' words as ``[tiles, pieces, TILE]``, 0 where none fires, and whether any does in a tile."""
-    words = trains.x_words.contiguous().numpy()
-    return _tiled(words, trains.x_negative.contiguous().numpy(), *_parts(where))
-
-
-def work_of(trains: PulseTrains, where: Cut, rows: Side) -> tuple[int, float]:
-    """Return how many lines cross in pieces that both fire in, and roughly how many coincidences that makes."""
-    words = trains.x_words.contiguous().numpy()
-    pairs, events = _work(words, *_parts(where), rows.index, rows.words)
-    return pairs, events
-
-
-def _parts(where: Cut) -> tuple[Numbers, Numbers, Numbers, bool]:
-    return where.sample, where.word, where.shift, where.whole
+@inline
+def _places(bl):  # type: ignore[no-untyped-def]
+    """Return the sample and the first slot of each piece, and the number of pieces before each sample."""
+    before = np.zeros(len(bl) + 1, np.int32)
+    for b in range(len(bl)):
+        before[b + 1] = before[b] + np.int32((bl[b] + SLOTS - 1) // SLOTS)
+    samples, slots = np.empty(before[-1], np.int32), np.empty(before[-1], np.int32)
+    for b in range(len(bl)):
+        for piece in range(before[b], before[b + 1]):
+            samples[piece], slots[piece] = b, (piece - before[b]) * SLOTS
+    return samples, slots, before
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
-def _samples_and_slots(bl):  # type: ignore[no-untyped-def]
-    total = 0
-    for b in range(len(bl)):
-        total += (bl[b] + SLOTS - 1) // SLOTS
-    samples, slots = np.empty(total, np.int32), np.empty(total, np.int32)
-    piece = 0
-    for b in range(len(bl)):
-        for slot in range(0, bl[b], SLOTS):
-            samples[piece], slots[piece] = b, slot
-            piece += 1
-    return samples, slots
-
-
-@nb.njit(inline="always", cache=True, error_model="numpy")
-def _piece_of(words, b, line, word, shift, whole):  # type: ignore[no-untyped-def]
-    """Return the 31 slots of a line from slot ``32 word + shift`` on."""
-    if whole:
-        return words[b, line, 0]
-    both = np.uint64(words[b, line, word])
-    if word + 1 < words.shape[2]:
-        both |= np.uint64(words[b, line, word + 1]) << np.uint64(32)
-    return U((both >> np.uint64(shift)) & np.uint64(0x7FFFFFFF))
+def _signed(slots, negative, sign, out):  # type: ignore[no-untyped-def]
+    """Add the signs of lines that fire."""
+    for line in range(len(out)):
+        word = U(slots[line] & U(0x7FFFFFFF))
+        signed = U(word | U(sign ^ U(U(negative[line]) << U(31))))
+        out[line] = signed if word != U(0) else U(0)
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
-def _pieces_of_rows(words, negative, samples, at, shifts, whole, flip):  # type: ignore[no-untyped-def]
-    lines, pieces = words.shape[1], len(samples)
-    start, index = np.zeros(lines + 1, np.int32), np.empty(lines * pieces + 1, np.int32)
-    out = np.empty(lines * pieces + 1, np.uint32)
+def _lines(words, negative, samples, slots, sign):  # type: ignore[no-untyped-def]
+    """Return the words of one side, ``[pieces, n]``."""
+    lines = words.shape[1]
+    out, piece_words = np.empty((len(samples), lines), np.uint32), np.empty(lines, np.uint32)
+    for piece in range(len(samples)):
+        b, word, shift = samples[piece], slots[piece] // 32, np.uint64(slots[piece] % 32)
+        if words.shape[2] == 1:
+            _signed(words[b].reshape(lines), negative[b], sign, out[piece])
+            continue
+        for line in range(lines):
+            both = np.uint64(words[b, line, word])
+            if word + 1 < words.shape[2]:
+                both |= np.uint64(words[b, line, word + 1]) << np.uint64(32)
+            piece_words[line] = U(both >> shift)
+        _signed(piece_words, negative[b], sign, out[piece])
+    return out
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy")
+def _ones(words):  # type: ignore[no-untyped-def]
+    """Return how many slots fire."""
+    ones = U(0)
+    for line in range(len(words)):
+        ones = U(ones + popcount(U(words[line] & U(0x7FFFFFFF))))
+    return ones
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy")
+def _cut(x_words, d_words, x_negative, d_negative, bl, flip, after):  # type: ignore[no-untyped-def]
+    samples, slots, before = _places(bl)
+    columns = _lines(x_words, x_negative, samples, slots, U(0))
+    rows = _lines(d_words, d_negative, samples, slots, flip)
+    pieces, lines = rows.shape
+    coincidences = 0.0
+    for piece in range(pieces):
+        length = min(bl[samples[piece]] - slots[piece], SLOTS)
+        coincidences += np.float64(_ones(columns[piece])) * np.float64(_ones(rows[piece])) / length
+    start, index = np.zeros(lines + 1, np.int32), np.empty(rows.size + 1, np.int32)
+    words = np.empty(rows.size + 1, np.uint32)
     used = 0
     for line in range(lines):
         for piece in range(pieces):  # without a branch: which lines fire cannot be foreseen
-            b = samples[piece]
-            word = _piece_of(words, b, line, at[piece], shifts[piece], whole)
+            word = rows[piece, line]
             index[used] = piece
-            out[used] = U(word | U(flip ^ U(U(negative[b, line]) * SIGN)))
+            words[used] = word
             used += 1 if word != 0 else 0
         start[line + 1] = used
-    return start, index[:used], out[:used]
+    stops = np.empty(len(after), np.int32)
+    for r in range(len(after)):
+        stops[r] = before[after[r]]
+    return start, index[:used], words[:used], columns, coincidences, stops
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
-def _columns_of_pieces(words, negative, samples, at, shifts, whole):  # type: ignore[no-untyped-def]
-    lines, pieces = words.shape[1], len(samples)
-    start, index = np.zeros(pieces + 1, np.int32), np.empty(lines * pieces + 1, np.int32)
-    out = np.empty(lines * pieces + 1, np.uint32)
-    used = 0
-    for piece in range(pieces):
-        b = samples[piece]
-        for line in range(lines):
-            word = _piece_of(words, b, line, at[piece], shifts[piece], whole)
-            index[used] = line
-            out[used] = U(word | U(U(negative[b, line]) * SIGN))
-            used += 1 if word != 0 else 0
-        start[piece + 1] = used
-    return start, index[:used], out[:used]
+def tiles_of(columns):  # type: ignore[no-untyped-def]
+    """Return words of columns as one row of tiles, ``[tiles * pieces * TILE]``, and whether any fires in each.
 
-
-@nb.njit(cache=True, nogil=True, error_model="numpy")
-def _tiled(words, negative, samples, at, shifts, whole):  # type: ignore[no-untyped-def]
-    lines, pieces = words.shape[1], len(samples)
+    Parameters
+    ----------
+    columns : uint32 ``[pieces, n_in]``
+    """
+    pieces, lines = columns.shape
     tiles = (lines + TILE - 1) // TILE
-    out = np.zeros((tiles, pieces, TILE), np.uint32)
+    out = np.zeros(tiles * pieces * TILE, np.uint32)
     fires = np.zeros((tiles, pieces), np.bool_)
     for tile in range(tiles):
         first = tile * TILE
+        width = min(TILE, lines - first)
         for piece in range(pieces):
-            b, seen = samples[piece], U(0)
-            for lane in range(min(TILE, lines - first)):
-                word = _piece_of(words, b, first + lane, at[piece], shifts[piece], whole)
-                seen |= word
-                out[tile, piece, lane] = U(word | U(U(negative[b, first + lane]) * SIGN)) if word != 0 else U(0)
-            fires[tile, piece] = seen != 0
+            place = (tile * pieces + piece) * TILE
+            out[place : place + width] = columns[piece, first : first + width]
+            seen = U(0)
+            for lane in range(width):
+                seen = U(seen | columns[piece, first + lane])
+            fires[tile, piece] = seen != U(0)
     return out, fires
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
-def _work(words, samples, at, shifts, whole, index, d_words):  # type: ignore[no-untyped-def]
-    pieces = len(samples)
-    fired, slots = np.zeros(pieces, np.int64), np.zeros(pieces, np.int64)
+def slots_of(columns):  # type: ignore[no-untyped-def]
+    """Return which columns fire in each slot.
+
+    Parameters
+    ----------
+    columns : uint32 ``[pieces, n_in]``
+
+    Returns
+    -------
+    start : int32; entries ``start[31 p + s]..`` are those of slot s of piece p.
+    fired : uint32, the columns, their signs in bit 31.
+    """
+    pieces, lines = columns.shape
+    start = np.zeros(SLOTS * pieces + 1, np.int32)
+    active = np.empty(lines, np.int32)
     for piece in range(pieces):
-        lines, ones = 0, 0
-        for line in range(words.shape[1]):
-            word = _piece_of(words, samples[piece], line, at[piece], shifts[piece], whole)
-            lines += 1 if word != 0 else 0
-            ones += popcount(word)
-        fired[piece], slots[piece] = lines, ones
-    pairs, events = 0, 0
-    for entry in range(len(index)):
-        pairs += fired[index[entry]]
-        events += slots[index[entry]] * popcount(U(d_words[entry] & U(0x7FFFFFFF)))
-    return pairs, events / SLOTS
+        for line in range(lines):
+            rest = U(columns[piece, line] & U(0x7FFFFFFF))
+            while rest != 0:
+                start[SLOTS * piece + S(trailing_zeros(rest)) + 1] += 1
+                rest = U(rest & U(rest - U(1)))
+    for k in range(SLOTS * pieces):
+        start[k + 1] += start[k]
+    fired, place = np.empty(start[-1], np.uint32), start[:-1].copy()
+    for piece in range(pieces):
+        used = 0
+        for line in range(lines):  # without a branch, as above
+            active[used] = line
+            used += 1 if columns[piece, line] != 0 else 0
+        for n in range(used):
+            word = columns[piece, active[n]]
+            rest, entry = U(word & U(0x7FFFFFFF)), U(U(active[n]) | U(word & SIGN))
+            while rest != 0:
+                k = SLOTS * piece + S(trailing_zeros(rest))
+                fired[place[k]] = entry
+                place[k] += 1
+                rest = U(rest & U(rest - U(1)))
+    return start, fired
