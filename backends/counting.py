@@ -38,8 +38,7 @@ class Tally(NamedTuple):
 
 def tally(trains: PulseTrains) -> Tally:
     """Go through the trains once, on the CPU."""
-    t = trains
-    return Tally(*_tally(*map(_array, (t.x_words, t.d_words, t.x_negative, t.d_negative, t.bl))))
+    return Tally._make(_tally(*trains.arrays))
 
 
 def largest_size(values: torch.Tensor) -> float:

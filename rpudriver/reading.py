@@ -6,7 +6,6 @@ import numpy as np
 import torch
 
 from rpudriver.backends.base import CrossbarBackend
-from rpudriver.backends.validation import Limits
 from rpudriver.keyed import native
 from rpudriver.types import Array, Read, ReadResult
 
@@ -57,7 +56,7 @@ def managed_reads(
 
     Bound management then repeats the vectors that saturated, again in one call a halving.
     """
-    _, bound = (backend.status().limits or Limits()).within(backend.capabilities)
+    _, bound = backend.allowed
     open_jobs = [_Job(terms, x, transposed, noise_management, bound) for terms, x in jobs]
     todo = [job for job in open_jobs if job.vectors]
     for _ in range(max_halvings + 1):
@@ -77,12 +76,13 @@ class _Job:
     ) -> None:
         array = terms[0][0]
         self._terms, self._transposed = tuple(terms), transposed
-        self._x, self._bound = x.detach(), input_bound if noise_management else None
+        self._x = x.detach() if x.requires_grad else x
+        self._bound = input_bound if noise_management else None
         self._lines = array.n_in if transposed else array.n_out
         self._out: torch.Tensor | None = None
         self._index: torch.Tensor | None = None  # the vectors to be read; None: all
         self._sent: torch.Tensor | None = None  # what is read next, where it is known already
-        self.vectors = len(x)
+        self.vectors = x.shape[0]
         if not (noise_management and self.vectors):
             self._divisor, self._sent = torch.ones_like(x[:, :1]), self._x.contiguous()
             return
@@ -102,7 +102,7 @@ class _Job:
         kept = wanted.nonzero()[:, 0]
         self._index = kept if self._index is None else self._index[kept]
         self._divisor, self._sent = self._divisor[kept], None
-        self.vectors = len(kept)
+        self.vectors = kept.shape[0]
 
     def read(self) -> Read:
         """Return the next read."""
@@ -129,7 +129,7 @@ class _Job:
 
 
 def _on_cpu(x: torch.Tensor) -> bool:
-    return x.device.type == "cpu" and x.dtype is torch.float32
+    return x.is_cpu and x.dtype is torch.float32
 
 
 def _scaled(x: torch.Tensor, bound: float) -> tuple[torch.Tensor, torch.Tensor, bool]:
@@ -138,7 +138,7 @@ def _scaled(x: torch.Tensor, bound: float) -> tuple[torch.Tensor, torch.Tensor, 
         divisor = x.abs().amax(1, keepdim=True) / bound
         return divisor, (x / divisor).clamp_(-bound, bound).contiguous(), not bool(divisor.all())
     vectors = x.contiguous().numpy()
-    by, sent = np.empty((len(x), 1), np.float32), np.empty_like(vectors)
+    by, sent = np.empty((vectors.shape[0], 1), np.float32), np.empty(vectors.shape, np.float32)
     zeros = _divide(vectors, by, sent, np.float32(bound))
     return torch.from_numpy(by), torch.from_numpy(sent), zeros
 

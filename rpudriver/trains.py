@@ -1,6 +1,7 @@
 """Drawing of pulse trains with update and bit-length management (Gokmen & Vlasov 2016; Gokmen et al. 2018)."""
 
 from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import final
 
 import numpy as np
@@ -27,6 +28,11 @@ class TrainSource:
 
     seed: int
     stream: str
+
+    @cached_property
+    def streams(self) -> tuple[np.uint32, np.uint32]:
+        """The numbers of both streams, as compiled code takes them."""
+        return _U(stream_number(f"{self.stream}/x")), _U(stream_number(f"{self.stream}/d"))
 
 
 def draw_trains(
@@ -63,7 +69,7 @@ def draw_trains(
         raise StepError(f"need lr >= 0, dw_min > 0, max_bl >= 1; got {lr}, {dw_min}, {max_bl}")
     x, d = x.detach(), d.detach()
     options = (lr, dw_min, max_bl, update_management, bl_management)
-    if all(side.device.type == "cpu" and side.dtype is torch.float32 for side in (x, d)):
+    if x.is_cpu and d.is_cpu and x.dtype is torch.float32 and d.dtype is torch.float32:
         return _compiled_trains(x, d, options, source, first)
     return _torch_trains(x, d, options, source, first)
 
@@ -75,22 +81,21 @@ def _compiled_trains(
     x: torch.Tensor, d: torch.Tensor, options: _Options, source: TrainSource, first: int
 ) -> PulseTrains:
     """Return the trains of float32 tensors on the CPU."""
-    samples = len(x)
-    sides = x.contiguous().numpy(), d.contiguous().numpy()
-    negative = np.empty(sides[0].shape, np.bool_), np.empty(sides[1].shape, np.bool_)
+    x_values, d_values = x.contiguous().numpy(), d.contiguous().numpy()
+    samples = len(x_values)
+    x_negative, d_negative = np.empty(x_values.shape, np.bool_), np.empty(d_values.shape, np.bool_)
     active, amplitude, bl = np.empty((2, samples), np.int64), np.empty((2, samples)), np.empty(samples, np.int64)
     lr, dw_min, max_bl, update_management, bl_management = options
     numbers = (float(lr), float(dw_min), max_bl, update_management, bl_management)
-    side, sample, longest = _manage(*sides, *negative, numbers, active, amplitude, bl)
+    side, sample, longest = _manage(x_values, d_values, x_negative, d_negative, numbers, active, amplitude, bl)
     if side >= 0:
         raise _not_finite("xd"[side], sample)
     words = max(1, -(-longest // 32))
-    out = tuple(np.empty((*values.shape, words), _U) for values in sides)
-    worth = samples * (sides[0].shape[1] + sides[1].shape[1]) >= PARALLEL_FROM
-    streams = (_U(stream_number(f"{source.stream}/x")), _U(stream_number(f"{source.stream}/d")))
-    numbered = (_U64(source.seed), streams, _U64(first), *sides, active, amplitude, bl, *out)
-    share(2 * samples, lambda start, stop: _fill(start, stop, *numbered), worth)
-    return PulseTrains(*(torch.from_numpy(part) for part in (*out, *negative, bl)))
+    x_words, d_words = np.empty((*x_values.shape, words), _U), np.empty((*d_values.shape, words), _U)
+    drawn = (x_values, d_values, active, amplitude, bl, x_words, d_words)
+    work = partial(_fill, _U64(source.seed), source.streams, _U64(first), *drawn)
+    share(2 * samples, work, samples * (x_values.shape[1] + d_values.shape[1]) >= PARALLEL_FROM)
+    return PulseTrains.of_arrays(x_words, d_words, x_negative, d_negative, bl)
 
 
 @native.compiled
@@ -148,7 +153,7 @@ def _fill_one(n, seed, streams, first, x, d, active, amplitude, bl, x_words, d_w
 
 
 @native.compiled
-def _fill(start, stop, seed, streams, first, x, d, active, amplitude, bl, x_words, d_words):  # type: ignore[no-untyped-def]
+def _fill(seed, streams, first, x, d, active, amplitude, bl, x_words, d_words, start, stop):  # type: ignore[no-untyped-def]
     for n in range(start, stop):
         _fill_one(n, seed, streams, first, x, d, active, amplitude, bl, x_words, d_words)
 

@@ -7,8 +7,11 @@ a unit is in siemens and volts. Samples come first (``B``), then lines (``n``), 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import final
+from functools import cached_property
+from typing import Any, final
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from rpudriver.errors import StepError
@@ -115,6 +118,23 @@ class PulseTrains:
                 f"bit lengths must lie in [0, {32 * words}] for {words} words; got {min(lengths)}..{max(lengths)}"
             )
 
+    @classmethod
+    def of_arrays(cls, *arrays: npt.NDArray[Any]) -> "PulseTrains":
+        """Return trains that share contiguous arrays, given in the order of the attributes.
+
+        For compiled code that makes them right by construction: nothing is checked here.
+        """
+        trains = object.__new__(cls)
+        values = zip(_FIELDS, map(torch.from_numpy, arrays), strict=True)
+        trains.__dict__.update(values, arrays=arrays)  # past the frozen attributes and the cached property
+        return trains
+
+    @cached_property
+    def arrays(self) -> tuple[npt.NDArray[Any], ...]:
+        """The tensors in the order of the attributes as contiguous arrays on the CPU, for compiled code to read."""
+        tensors = self.x_words, self.d_words, self.x_negative, self.d_negative, self.bl
+        return tuple(np.ascontiguousarray(tensor.cpu().numpy()) for tensor in tensors)
+
     def __len__(self) -> int:
         return self.bl.shape[0]
 
@@ -139,6 +159,9 @@ class PulseTrains:
             self.d_negative[samples],
             self.bl[samples],
         )
+
+
+_FIELDS = ("x_words", "d_words", "x_negative", "d_negative", "bl")  # of `PulseTrains`
 
 
 @final

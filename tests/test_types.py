@@ -26,6 +26,19 @@ def test_length_and_slices() -> None:
     assert len(trains[3:]) == 0
 
 
+def test_arrays_and_tensors_hold_the_same_trains() -> None:
+    given = parts() | {"d_negative": torch.tensor([[True, False, True], [False, False, True]]).t()}
+    arrays = PulseTrains(**given).arrays
+    assert all(array.flags.c_contiguous for array in arrays)
+    again = PulseTrains.of_arrays(*arrays)
+    assert all(mine is given for mine, given in zip(again.arrays, arrays, strict=True))
+    for name, tensor in given.items():
+        assert torch.equal(getattr(again, name), tensor), name
+    assert again[1:].arrays[-1].tolist() == [0, 7]  # a slice has arrays of its own
+    with pytest.raises(ValueError, match="zip"):
+        PulseTrains.of_arrays(*arrays[:4])
+
+
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [

@@ -38,9 +38,8 @@ def filter_reads(
     negative, bl = np.empty((samples, n_out), np.bool_), np.empty(samples, np.int64)
     arguments = buffer.numpy(), columns.numpy(), reads.contiguous().numpy(), _F(gain), _F(1 - hysteresis)
     _filter(*arguments, x_words, d_words, negative, bl)
-    plus = torch.zeros(samples, n_in, dtype=torch.bool)
-    words = torch.from_numpy(x_words[:, :, None]), torch.from_numpy(d_words[:, :, None])
-    return PulseTrains(*words, plus, torch.from_numpy(negative), torch.from_numpy(bl))
+    plus = np.zeros((samples, n_in), np.bool_)
+    return PulseTrains.of_arrays(x_words[:, :, None], d_words[:, :, None], plus, negative, bl)
 
 
 @nb.njit(cache=True, error_model="numpy", nogil=True)
