@@ -28,7 +28,8 @@ class Pieces(NamedTuple):
 
     Attributes
     ----------
-    start, entries, words : those from ``start[i]`` to ``start[i + 1]`` are the pieces in which row i fires: number and word.
+    start, entries, words : those from ``start[i]`` to ``start[i + 1]`` are the pieces in which row i fires: the number of
+        each, and its word.
     columns : the words of the columns, ``[pieces, n_in]``, 0 where a column does not fire.
     coincidences : roughly how many pulses devices will see.
     stops : how many pieces the first ``after[r]`` samples make, for each snapshot.
@@ -176,11 +177,11 @@ def slots_of(columns):  # type: ignore[no-untyped-def]
         start[k + 1] += start[k]
     fired, place = np.empty(start[-1], np.uint32), start[:-1].copy()
     for piece in range(pieces):
-        used = 0
+        count = 0
         for line in range(lines):  # without a branch, as above
-            active[used] = line
-            used += 1 if columns[piece, line] != 0 else 0
-        for n in range(used):
+            active[count] = line
+            count += 1 if columns[piece, line] != 0 else 0
+        for n in range(count):
             word = columns[piece, active[n]]
             rest, entry = U(word & U(0x7FFFFFFF)), U(U(active[n]) | U(word & SIGN))
             while rest != 0:
