@@ -46,6 +46,7 @@ class SimulatedBackend(CrossbarBackend):
         self._periphery = Periphery(capabilities, preset.read, seed)
         self._banks: dict[tuple[str, Port], Bank] = {}
         self._sums: dict[str, tuple[tuple[Any, ...], torch.Tensor]] = {}  # see `_weighted`
+        self._turned: dict[str, tuple[int, torch.Tensor]] = {}  # see `_held_columns`
 
     def _allocate(self, array: Array) -> None:
         for port in _ports(array):
@@ -89,10 +90,17 @@ class SimulatedBackend(CrossbarBackend):
             if array.cell is Cell.PAIR:
                 values = (values - update.scan(partner, step, replace(action, flip=True))) / 2
             else:
-                values = values - partner.weights[:, step.columns.to(partner.read.device)].t()
+                values -= self._held_columns(partner, step)
         where = step.trains.x_words.device
         result = self._periphery.read_columns(values, step.amplitude, array.name, numbered.vector)
         return ReadResult(result.values.to(where), result.saturated.to(where))
+
+    def _held_columns(self, partner: Bank, step: Scan) -> torch.Tensor:
+        """Return a scan's columns of held references, ``[R, n_out]``; they rarely change, so a transpose is kept."""
+        kept = self._turned.get(partner.stream)
+        if kept is None or kept[0] != partner.version:
+            kept = self._turned[partner.stream] = partner.version, partner.weights.t().contiguous()
+        return kept[1].index_select(0, step.columns.to(partner.read.device))
 
     def _read(self, step: Read, first: int) -> ReadResult:
         head = step.terms[0][0]

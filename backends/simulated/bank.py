@@ -43,7 +43,7 @@ class Bank:
     table: Table
     keys: tuple[np.uint32, ...]
     version: int = 0
-    scalars: tuple[np.generic, ...] | None = None  # what the compiled kernels were called with last
+    kept: object = None  # what `native` worked out for this state
 
     @property
     def weights(self) -> torch.Tensor:
@@ -53,6 +53,7 @@ class Bank:
     def set_state(self, hidden: torch.Tensor, read: torch.Tensor, pulses: torch.Tensor | None = None) -> None:
         """Replace both states, and the number of pulses seen where it is given."""
         self.version += 1
+        self.kept = None
         self.hidden = hidden.to(self.hidden).flatten().clone()
         self.read = read.to(self.read).flatten().clone() if self.device.write_noise else self.hidden
         if pulses is not None:

@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from rpudriver.backends.simulated.bank import Bank
@@ -21,6 +22,8 @@ COLLECT, LOAD, ROUND = 18.0, 50.0, 20.0  # dense: a piece of a row in a tile; a 
 EVENT = 9.0  # sparse: a coincidence
 WORTH_A_THREAD = 150_000.0
 LONGEST_CALL = 1e9  # repetitions are cut into calls of about a second, between which Ctrl-C is heard
+Columns = npt.NDArray[np.int64]
+Noted = npt.NDArray[np.float32]
 Work = Callable[[int, int, int], None]  # repetitions, first row, row after the last
 
 
@@ -47,12 +50,11 @@ def apply_trains(
 
     Snapshots are for trains that are applied once.
     """
+    call = _call_of(bank, strength)
     cut = pieces.cut(trains, flip, snapshots.after.numpy())
     noted = torch.empty(len(cut.stops), bank.shape[0])
     dense, cost = _plan(bank, cut, repeat)
-    arguments = (_chip(bank), bank.table, bank.shape[1], cut)
-    notes = (snapshots.columns.numpy(), noted.numpy(), _scalars(bank, strength))
-    work = (_dense if dense else _sparse)(bank, cut, arguments, notes)
+    work = (_dense if dense else _sparse)(call, cut, snapshots.columns.numpy(), noted.numpy())
     at_once = max(1, int(repeat * LONGEST_CALL / max(cost, 1.0)))
     for start in range(0, repeat, at_once):
         rounds = min(at_once, repeat - start)
@@ -60,40 +62,48 @@ def apply_trains(
     return noted
 
 
-def _scalars(bank: Bank, strength: float) -> tuple[np.generic, ...]:
-    """Return keys, strength, noise of a pulse and write noise, in the order in which kernels take them."""
-    if bank.scalars is None or bank.scalars[4] != np.float32(strength):
-        device = bank.device
-        numbers = (strength, device.c2c, device.c2c_additive, device.write_noise * device.dw_min.mean)
-        bank.scalars = (*bank.keys, *(np.float32(number) for number in numbers))
-    return bank.scalars
+class _Call(NamedTuple):
+    """The kernels of a bank and what they take from it; its tensors live as long as their addresses are in use."""
+
+    dense: Any
+    sparse: Any
+    bank: tuple[Any, ...]  # addresses of state and parameters, number of cells; measured table; n_in
+    scalars: tuple[np.generic, ...]  # keys, strength, noise of a pulse, write noise
+    strength: float
 
 
-def _chip(bank: Bank) -> tuple[np.integer, ...]:
-    """Return where a bank's state and parameters lie, and its number of cells."""
+def _call_of(bank: Bank, strength: float) -> _Call:
+    """Return what was worked out at the last call, or work it out."""
+    kept = bank.kept
+    if isinstance(kept, _Call) and kept.strength == strength:
+        return kept
+    assert bank.family is not None
+    device, form = bank.device, form_of(bank.device)
     places = (bank.hidden.data_ptr(), bank.pulses.data_ptr(), bank.read.data_ptr(), bank.rows.ctypes.data)
-    return (*map(np.uint64, places), np.int64(bank.rows.shape[1]))
+    chip = (*map(np.uint64, places), np.int64(bank.rows.shape[1]))
+    numbers = (strength, device.c2c, device.c2c_additive, device.write_noise * device.dw_min.mean)
+    scalars = (*bank.keys, *map(np.float32, numbers))
+    kernels = dense_kernel(bank.family, form), sparse_kernel(bank.family, form)
+    bank.kept = _Call(*kernels, (chip, bank.table, bank.shape[1]), scalars, strength)
+    return bank.kept
 
 
-def _dense(bank: Bank, cut: Pieces, arguments: tuple[Any, ...], notes: tuple[Any, ...]) -> Work:
-    kernel = dense_kernel(bank.family, form_of(bank.device))
+def _dense(call: _Call, cut: Pieces, columns: Columns, noted: Noted) -> Work:
     words, fires = pieces.tiles_of(cut.columns)
-    columns, noted, scalars = notes
     order = np.argsort(columns // TILE, kind="stable")  # the snapshots of a tile, in their order
     starts = np.searchsorted(columns[order] // TILE, np.arange(len(fires) + 1))
 
     def work(repeat: int, first: int, last: int) -> None:
-        kernel(first, last, *arguments, words, fires, repeat, columns, order, starts, noted, scalars)
+        call.dense(first, last, *call.bank, cut, words, fires, repeat, columns, order, starts, noted, call.scalars)
 
     return work
 
 
-def _sparse(bank: Bank, cut: Pieces, arguments: tuple[Any, ...], notes: tuple[Any, ...]) -> Work:
-    kernel = sparse_kernel(bank.family, form_of(bank.device))
+def _sparse(call: _Call, cut: Pieces, columns: Columns, noted: Noted) -> Work:
     slots = pieces.slots_of(cut.columns)
 
     def work(repeat: int, first: int, last: int) -> None:
-        kernel(first, last, *arguments, *slots, repeat, *notes)
+        call.sparse(first, last, *call.bank, cut, *slots, repeat, columns, noted, call.scalars)
 
     return work
 

@@ -28,8 +28,8 @@ class Pieces(NamedTuple):
 
     Attributes
     ----------
-    start, entries, words : those from ``start[i]`` to ``start[i + 1]`` are the pieces in which row i fires: the number of
-        each, and its word.
+    start, entries, words : those from ``start[i]`` to ``start[i + 1]`` are the pieces in which row i fires: the number
+        of each, and its word.
     columns : the words of the columns, ``[pieces, n_in]``, 0 where a column does not fire.
     coincidences : roughly how many pulses devices will see.
     stops : how many pieces the first ``after[r]`` samples make, for each snapshot.
