@@ -1,7 +1,8 @@
 """One pulse on one device, as scalar functions that the compiler inlines and vectorises.
 
 There is no vector maths library, so powers and exponentials are written out. Their relative error against the exact
-functions is below 2e-6 (tested), less than a thousandth of any device's cycle-to-cycle noise.
+functions is below ``(2 + |y|) 2^-22`` for ``2^y`` (tested), 1e-6 where it matters: less than a thousandth of any
+device's cycle-to-cycle noise.
 """
 
 import math
@@ -40,8 +41,8 @@ def log2(x):  # type: ignore[no-untyped-def]
 
 
 @inline
-def exp2_minus_1(y):  # type: ignore[no-untyped-def]
-    """Return ``2^y - 1`` of a float32, clipped to the range of normal numbers."""
+def _exp2_parts(y):  # type: ignore[no-untyped-def]
+    """Return ``2^n`` and ``2^f - 1``, ``y = n + f``, ``|f| <= 1/2``; y is clipped to the range of normal numbers."""
     y = min(max(y, F(-126)), F(127))
     whole = F(np.rint(y))
     f = F(y - whole)
@@ -51,15 +52,21 @@ def exp2_minus_1(y):  # type: ignore[no-untyped-def]
     series = fma(f, series, _EXP2[2])
     series = fma(f, series, _EXP2[1])
     series = fma(f, series, _EXP2[0])
-    scale = float_of_bits(S(S(S(whole) + S(127)) * S(0x800000)))
-    return F(F(scale * F(f * series)) + F(scale - F(1)))  # near 0 without cancellation
+    return float_of_bits(S(S(S(whole) + S(127)) * S(0x800000))), F(f * series)
+
+
+@inline
+def exp2_minus_1(y):  # type: ignore[no-untyped-def]
+    """Return ``2^y - 1`` of a float32, near 0 without cancellation."""
+    scale, rest = _exp2_parts(y)
+    return F(F(scale * rest) + F(scale - F(1)))
 
 
 @inline
 def power(base, gamma):  # type: ignore[no-untyped-def]
     """Return ``base^gamma`` for base >= 0 and gamma > 0."""
-    raised = F(exp2_minus_1(F(gamma * log2(max(base, F(1e-37))))) + F(1))
-    return raised if base > F(0) else F(0)
+    scale, rest = _exp2_parts(F(gamma * log2(max(base, F(1e-37)))))
+    return fma(scale, rest, scale) if base > F(0) else F(0)
 
 
 @inline
