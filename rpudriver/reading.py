@@ -146,10 +146,10 @@ def _scaled(x: torch.Tensor, bound: float) -> tuple[torch.Tensor, torch.Tensor, 
 def _restored(result: ReadResult, divisor: torch.Tensor) -> tuple[torch.Tensor, bool]:
     """Return what was read times its divisor, and whether any of it saturated."""
     values, saturated = result.values, result.saturated
-    if not (_on_cpu(values) and _on_cpu(divisor) and values.is_contiguous() and saturated.is_contiguous()):
+    if not (values.is_cpu and values.dtype is torch.float32 and values.is_contiguous() and saturated.is_contiguous()):
         return values * divisor, bool(saturated.any())
     out = np.empty(values.shape, np.float32)
-    some = _multiply(values.numpy(), saturated.numpy().view(np.uint8), divisor.contiguous().numpy(), out)
+    some = _multiply(values.numpy(), saturated.numpy(), divisor.contiguous().numpy(), out)
     return torch.from_numpy(out), some
 
 
@@ -180,7 +180,7 @@ def _multiply(values, saturated, divisor, out):  # type: ignore[no-untyped-def]
     """Multiply each vector by its divisor; return whether anything saturated."""
     some = np.uint8(0)
     for b in range(len(values)):
-        row, product, flags, by = values[b], out[b], saturated[b], divisor[b, 0]
+        row, product, flags, by = values[b], out[b], saturated[b].view(np.uint8), divisor[b, 0]
         for n in range(len(row)):
             product[n] = np.float32(row[n] * by)
         for n in range(len(row)):

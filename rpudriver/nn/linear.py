@@ -12,6 +12,7 @@ from rpudriver.backends.counting import largest_size
 from rpudriver.errors import CheckpointError, ConfigError, StepError, UnsupportedError
 from rpudriver.nn.handle import AnalogHandle, Recorder, refuse_copy
 from rpudriver.nn.initial import default_weights
+from rpudriver.nn.passes import extended, scaled_gradients
 from rpudriver.nn.tiles import TileGrid
 
 STATE_VERSION = 2
@@ -206,12 +207,11 @@ class _ChipRead(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, handle: AnalogHandle, layer: AnalogLinear) -> torch.Tensor:
-        if not _finite(x):
+        x, finite = extended(x) if layer.bias_kind == "analog" else (x, _finite(x))
+        if not finite:
             raise StepError(
                 f"the input of layer {layer.name!r} holds NaN or infinity; check the data or lower the learning rate"
             )
-        if layer.bias_kind == "analog":
-            x = torch.cat((x, x.new_ones(x.shape[0], 1)), 1)
         ctx.layer, ctx.records, ctx.call = layer, layer.training, layer._recorder.number_call()
         ctx.save_for_backward(x)
         return layer.grid.forward(x) * layer.scale
@@ -221,13 +221,13 @@ class _ChipRead(torch.autograd.Function):
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor | None, None]:
         (x,) = ctx.saved_tensors
         layer: AnalogLinear = ctx.layer
-        if not _finite(grad):
+        d, scaled, finite = scaled_gradients(grad, layer.scale)
+        if not finite:
             raise StepError(f"the gradient at layer {layer.name!r} holds NaN or infinity; lower the learning rate")
         wants_x, wants_weights = ctx.needs_input_grad[:2]
-        scale = layer.scale
         if wants_weights and ctx.records and x.shape[0]:
-            layer._recorder.add(ctx.call, x, -grad / scale)
-        d_x = layer.grid.backward(grad * scale)[:, : layer.in_features] if wants_x else None
+            layer._recorder.add(ctx.call, x, d)
+        d_x = layer.grid.backward(scaled)[:, : layer.in_features] if wants_x else None
         return d_x, torch.zeros_like(layer.handle) if wants_weights else None, None
 
 
