@@ -17,7 +17,7 @@ from rpudriver.keyed.native import word_count
 from rpudriver.keyed.threads import share
 from rpudriver.types import PulseTrains
 
-PARALLEL_FROM = 2**14  # lines times samples below which a second thread costs more than it brings
+NANOSECONDS = 4.5  # that the words of a line and sample take to draw, to judge whether threads are worth it
 _U, _U64 = np.uint32, np.uint64
 
 
@@ -94,7 +94,7 @@ def _compiled_trains(
     x_words, d_words = np.empty((*x_values.shape, words), _U), np.empty((*d_values.shape, words), _U)
     drawn = (x_values, d_values, active, amplitude, bl, x_words, d_words)
     work = partial(_fill, _U64(source.seed), source.streams, _U64(first), *drawn)
-    share(2 * samples, work, samples * (x_values.shape[1] + d_values.shape[1]) >= PARALLEL_FROM)
+    share(2 * samples, work, NANOSECONDS * samples * (x_values.shape[1] + d_values.shape[1]))
     return PulseTrains.of_arrays(x_words, d_words, x_negative, d_negative, bl)
 
 

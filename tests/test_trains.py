@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from rpudriver import trains as trains_module
 from rpudriver.errors import StepError
-from rpudriver.keyed import arrays, native
+from rpudriver.keyed import arrays, native, threads
 from rpudriver.trains import TrainSource, counted_pulses, draw_trains, single_pulses
 from rpudriver.types import PulseTrains
 from tests.assembly import assembly, needs_avx2, vector_instructions
@@ -180,8 +180,9 @@ def test_the_torch_path_draws_the_same_trains(density: float, lr: float, max_bl:
 def test_same_trains_for_one_and_for_many_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     x, d, options = drawn_apart(0.6, 1.0, 100)
     drawn = []
-    for least in (0, 10**9):  # every batch in parallel, none
-        monkeypatch.setattr(trains_module, "PARALLEL_FROM", least)
+    monkeypatch.setattr(threads, "WORTH_A_THREAD", 0.0)
+    for count in (1, 3):
+        monkeypatch.setattr(torch, "get_num_threads", lambda count=count: count)
         drawn.append(draw_trains(x, d, **options))
     assert drawn[0].x_words.equal(drawn[1].x_words)
     assert drawn[0].d_words.equal(drawn[1].d_words)

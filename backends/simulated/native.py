@@ -18,9 +18,8 @@ from rpudriver.keyed.threads import share
 from rpudriver.types import PulseTrains
 
 # nanoseconds on a 2023 server core; only their ratios matter, to choose the kernel
-COLLECT, LOAD, ROUND = 18.0, 50.0, 20.0  # dense: a piece of a row in a tile; a group of lanes, and each round of it
+COLLECT, LOAD, ROUND = 18.0, 40.0, 20.0  # dense: a piece of a row in a tile; a group of lanes, and each round of it
 EVENT = 9.0  # sparse: a coincidence
-WORTH_A_THREAD = 150_000.0
 LONGEST_CALL = 1e9  # repetitions are cut into calls of about a second, between which Ctrl-C is heard
 Columns = npt.NDArray[np.int64]
 Noted = npt.NDArray[np.float32]
@@ -58,7 +57,7 @@ def apply_trains(
     at_once = max(1, int(repeat * LONGEST_CALL / max(cost, 1.0)))
     for start in range(0, repeat, at_once):
         rounds = min(at_once, repeat - start)
-        share(bank.shape[0], partial(work, rounds), cost > WORTH_A_THREAD)
+        share(bank.shape[0], partial(work, rounds), cost)
     return noted
 
 

@@ -14,16 +14,18 @@ _pools: dict[int, ThreadPoolExecutor] = {}
 os.register_at_fork(after_in_child=_pools.clear)  # threads do not survive a fork
 
 
-BLOCKS = 4  # for each thread: one that is held up then leaves blocks to the others
+BLOCKS = 4  # for each thread, at most: one that is held up then leaves blocks to the others
+WORTH_A_THREAD = 150_000.0  # nanoseconds of work below which a second thread costs more than it brings
+WORTH_A_BLOCK = 300_000.0
 
 
-def share(rows: int, work: Callable[[int, int], None], worth: bool) -> None:
-    """Call ``work(first, last)`` for ranges that cover all rows, on one thread unless more are worth it."""
-    count = min(torch.get_num_threads(), rows) if worth else 1
+def share(rows: int, work: Callable[[int, int], None], cost: float) -> None:
+    """Call ``work(first, last)`` for ranges that cover all rows; `cost` is that of all of them, in nanoseconds."""
+    count = min(torch.get_num_threads(), rows) if cost > WORTH_A_THREAD else 1
     if count < 2:
         work(0, rows)
         return
-    parts = min(rows, BLOCKS * count)
+    parts = min(rows, count * max(1, min(BLOCKS, int(cost / count / WORTH_A_BLOCK))))
     edges = [k * rows // parts for k in range(parts + 1)]
     blocks = pairwise(edges)  # the interpreter hands each range to one thread only
 

@@ -16,6 +16,7 @@ from rpudriver.backends.oracle import oracle
 from rpudriver.backends.registry import make
 from rpudriver.backends.simulated import native
 from rpudriver.errors import CheckpointError
+from rpudriver.keyed import threads
 from rpudriver.trains import TrainSource, draw_trains
 from rpudriver.types import Cell, Port, Pulse, PulseTrains, Read
 
@@ -136,8 +137,9 @@ def test_same_result_however_samples_are_grouped(path: str) -> None:
 
 def test_same_result_for_one_and_for_many_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     finals = []
-    for least in (0.0, 1e18):  # every array in parallel, none
-        monkeypatch.setattr(native, "WORTH_A_THREAD", least)
+    monkeypatch.setattr(threads, "WORTH_A_THREAD", 0.0)
+    for count in (1, 3):
+        monkeypatch.setattr(torch, "get_num_threads", lambda count=count: count)
         backend = make("simulated", preset="reram-array", seed=5)
         backend.arm()
         array = backend.allocate("W", 40, 30)

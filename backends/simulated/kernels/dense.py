@@ -89,11 +89,12 @@ def _load(family, form, f, u, queue, first, chip, cell, lanes, scalars):  # type
     fetch_words(f, STEP_DOWN, rows, cells + cell, lanes)
     fetch_words(f, W_MAX, rows, 2 * cells + cell, lanes)
     fetch_words(f, W_MIN, rows, 3 * cells + cell, lanes)
-    if family == steps.LINEAR or family == steps.POWER or family == steps.EXPONENTIAL:
+    if steps.has_slope(family):
         fetch_words(f, SLOPE_UP, rows, 4 * cells + cell, lanes)
-    if family == steps.POWER or family == steps.EXPONENTIAL:
-        fetch_words(f, GAMMA, rows, 5 * cells + cell, lanes)
-        fetch_words(f, SCALE, rows, 6 * cells + cell, lanes)
+        fetch_words(f, SLOPE_DOWN, rows, 5 * cells + cell, lanes)
+    if steps.has_gamma(family):
+        fetch_words(f, GAMMA, rows, 6 * cells + cell, lanes)
+        fetch_words(f, SCALE, rows, 7 * cells + cell, lanes)
     line = U(k0 + U(U(cell) * WEYL_CELL))
     for lane in range(LANES):
         signs = queue[first + lane]
@@ -105,11 +106,6 @@ def _load(family, form, f, u, queue, first, chip, cell, lanes, scalars):  # type
         if form != steps.QUIET:
             u[PHASE + lane] = U(k1 + U(u[SEEN + lane] * WEYL_PULSE))
             u[LINE + lane] = U(line + U(U(lane) * WEYL_CELL))
-        if family == steps.SOFT_BOUNDS:
-            f[SLOPE_UP + lane] = F(F(1) / f[W_MAX + lane])
-            f[SLOPE_DOWN + lane] = F(F(1) / f[W_MIN + lane])
-        elif family == steps.LINEAR or family == steps.POWER or family == steps.EXPONENTIAL:
-            f[SLOPE_DOWN + lane] = F(-f[SLOPE_UP + lane])
         u[SEEN + lane] = U(u[SEEN + lane] + u[LENGTH + lane])
     for lane in range(LANES):
         queue[first + lane] = EMPTY

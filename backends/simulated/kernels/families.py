@@ -15,9 +15,18 @@ from rpudriver.backends.simulated.devices.power import Power
 from rpudriver.backends.simulated.devices.soft_bounds import SoftBounds
 from rpudriver.backends.simulated.devices.spec import Device
 from rpudriver.backends.simulated.kernels import dense, sparse, steps
+from rpudriver.keyed.compilation import announced
 
 Floats = npt.NDArray[np.float32]
 Parameters = Mapping[str, torch.Tensor]
+NAMES = {
+    steps.CONSTANT: "constant-step",
+    steps.SOFT_BOUNDS: "soft-bounds",
+    steps.LINEAR: "linear",
+    steps.POWER: "power-law",
+    steps.EXPONENTIAL: "exponential",
+    steps.MEASURED: "measured",
+}
 
 
 def family_of(device: Device, parameters: Parameters) -> int | None:
@@ -48,11 +57,13 @@ def form_of(device: Device) -> int:
 def rows_of(family: int | None, p: Parameters) -> Floats:
     """Return ``[rows, cells]``: steps up and down (0 for dead devices), bounds, and what the family needs besides.
 
-    That is 1 / tau for the families that have one, and gamma and ``1 / (exp(gamma) - 1)``.
+    That is one over the weights at which steps up and down end, and gamma and ``1 / (exp(gamma) - 1)``.
     """
     rows = [p["dw_up"] * p["alive"], p["dw_down"] * p["alive"], p["w_max"], p["w_min"]]
+    if family == steps.SOFT_BOUNDS:
+        rows += [1.0 / p["w_max"], 1.0 / p["w_min"]]
     if family in (steps.LINEAR, steps.POWER, steps.EXPONENTIAL):
-        rows.append(1.0 / p["tau"])
+        rows += [1.0 / p["tau"], -1.0 / p["tau"]]
     if family in (steps.POWER, steps.EXPONENTIAL):
         gamma = p["gamma"]
         rows += [gamma, (1.0 / torch.expm1(gamma.double())).to(gamma)]
@@ -62,10 +73,10 @@ def rows_of(family: int | None, p: Parameters) -> Floats:
 @cache
 def dense_kernel(family: int, form: int) -> Any:
     """Return the dense kernel of a family and a form of noise."""
-    return dense.build(family, form)
+    return announced(dense.build(family, form), f"the update kernel for {NAMES[family]} devices")
 
 
 @cache
 def sparse_kernel(family: int, form: int) -> Any:
     """Return the sparse kernel of a family and a form of noise."""
-    return sparse.build(family, form)
+    return announced(sparse.build(family, form), f"the sparse update kernel for {NAMES[family]} devices")

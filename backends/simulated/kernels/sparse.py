@@ -16,16 +16,6 @@ inline = keyed.inline
 
 
 @inline
-def _slope(family, up, w_max, w_min, rows, cells, cell):  # type: ignore[no-untyped-def]
-    if family == steps.SOFT_BOUNDS:
-        return F(F(1) / (w_max if up else w_min))
-    if family == steps.LINEAR or family == steps.POWER or family == steps.EXPONENTIAL:
-        slope = load_float(rows, 4 * cells + cell)
-        return slope if up else F(-slope)
-    return F(0)
-
-
-@inline
 def _pulse(family, form, chip, table, cell, up, scalars):  # type: ignore[no-untyped-def]
     """Apply one pulse to one device, and draw what it reads as."""
     hidden, pulses, read, rows, cells = chip
@@ -35,13 +25,15 @@ def _pulse(family, form, chip, table, cell, up, scalars):  # type: ignore[no-unt
     nominal = load_float(rows, cell if up else cells + cell)
     step = F(nominal * strength) if up else F(-F(nominal * strength))
     xi = F(0) if form == steps.QUIET else keyed.gaussian(k0, k1, U(cell), seen)
-    q, spread, gamma, scale = F(0), F(0), F(0), F(0)
+    q, spread, slope, gamma, scale = F(0), F(0), F(0), F(0), F(0)
+    if steps.has_slope(family):
+        slope = load_float(rows, (4 if up else 5) * cells + cell)
+    if steps.has_gamma(family):
+        gamma, scale = load_float(rows, 6 * cells + cell), load_float(rows, 7 * cells + cell)
     if family == steps.MEASURED:
         q, spread = look_up(w, up, table)
     else:
-        if family == steps.POWER or family == steps.EXPONENTIAL:
-            gamma, scale = load_float(rows, 5 * cells + cell), load_float(rows, 6 * cells + cell)
-        q = steps.relative_step(family, w, _slope(family, up, w_max, w_min, rows, cells, cell), gamma, scale)
+        q = steps.relative_step(family, w, slope, gamma, scale)
     w = steps.moved(w, step, steps.noisy_step(form, q, spread, c2c, additive, xi), w_min, w_max)
     store_float(hidden, cell, w)
     store_word(pulses, cell, U(seen + U(1)))

@@ -76,6 +76,18 @@ def exponential(base, gamma, scale):  # type: ignore[no-untyped-def]
 
 
 @inline
+def has_slope(family):  # type: ignore[no-untyped-def]
+    """Return whether steps of a family fall towards a bound."""
+    return family in (SOFT_BOUNDS, LINEAR, POWER, EXPONENTIAL)
+
+
+@inline
+def has_gamma(family):  # type: ignore[no-untyped-def]
+    """Return whether a family has an exponent."""
+    return family in (POWER, EXPONENTIAL)
+
+
+@inline
 def relative_step(family, w, slope, gamma, scale):  # type: ignore[no-untyped-def]
     """Return ``q(w)`` of one pulse for the families with a formula.
 
