@@ -143,7 +143,7 @@ class CrossbarBackend(ABC):
         validator = self._armed()
         tallies = [validator.check(position, step) for position, step in enumerate(steps)]
         plan = [self._plan(step) for step in steps]
-        sent = [part for parts in plan for part in parts]
+        sent = plan[0] if len(plan) == 1 else [part for parts in plan for part in parts]
         results = self._execute(sent)
         expected = sum([isinstance(part.step, (Read, Scan)) for part in sent])
         if len(results) != expected:

@@ -2,19 +2,18 @@
 
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import final
+from typing import Any, final
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from rpudriver.errors import StepError
-from rpudriver.keyed import native
+from rpudriver.keyed import native, threads
 from rpudriver.keyed import tensors as keyed
 from rpudriver.keyed.accelerator import available
 from rpudriver.keyed.arrays import stream_number
 from rpudriver.keyed.native import word_count
-from rpudriver.keyed.threads import share
 from rpudriver.types import PulseTrains
 
 NANOSECONDS = 4.5  # that the words of a line and sample take to draw, to judge whether threads are worth it
@@ -87,15 +86,30 @@ def _compiled_trains(
     active, amplitude, bl = np.empty((2, samples), np.int64), np.empty((2, samples)), np.empty(samples, np.int64)
     lr, dw_min, max_bl, update_management, bl_management = options
     numbers = (float(lr), float(dw_min), max_bl, update_management, bl_management)
-    side, sample, longest = _manage(x_values, d_values, x_negative, d_negative, numbers, active, amplitude, bl)
-    if side >= 0:
-        raise _not_finite("xd"[side], sample)
-    words = max(1, -(-longest // 32))
-    x_words, d_words = np.empty((*x_values.shape, words), _U), np.empty((*d_values.shape, words), _U)
-    drawn = (x_values, d_values, active, amplitude, bl, x_words, d_words)
-    work = partial(_fill, _U64(source.seed), source.streams, _U64(first), *drawn)
-    share(2 * samples, work, NANOSECONDS * samples * (x_values.shape[1] + d_values.shape[1]))
+    managed = (x_values, d_values, x_negative, d_negative, numbers, active, amplitude, bl)
+    key = _U64(source.seed), source.streams, _U64(first)
+    cost = NANOSECONDS * samples * (x_values.shape[1] + d_values.shape[1])
+    alone = cost <= threads.WORTH_A_THREAD or torch.get_num_threads() < 2
+    if max_bl <= 32 and alone:  # one word and one thread: all in one call, which costs less than two
+        x_words, d_words = _empty_words(x_values, d_values, 1)
+        side, sample = _manage_and_fill(*key, *managed, x_words, d_words)
+        if side >= 0:
+            raise _not_finite("xd"[side], sample)
+    else:
+        side, sample, longest = _manage(*managed)
+        if side >= 0:
+            raise _not_finite("xd"[side], sample)
+        x_words, d_words = _empty_words(x_values, d_values, max(1, -(-longest // 32)))
+        work = partial(_fill, *key, x_values, d_values, active, amplitude, bl, x_words, d_words)
+        threads.share(2 * samples, work, cost)
     return PulseTrains.of_arrays(x_words, d_words, x_negative, d_negative, bl)
+
+
+_Words = npt.NDArray[np.uint32]
+
+
+def _empty_words(x: npt.NDArray[Any], d: npt.NDArray[Any], words: int) -> tuple[_Words, _Words]:
+    return np.empty((*x.shape, words), _U), np.empty((*d.shape, words), _U)
 
 
 @native.compiled
@@ -156,6 +170,17 @@ def _fill_one(n, seed, streams, first, x, d, active, amplitude, bl, x_words, d_w
 def _fill(seed, streams, first, x, d, active, amplitude, bl, x_words, d_words, start, stop):  # type: ignore[no-untyped-def]
     for n in range(start, stop):
         _fill_one(n, seed, streams, first, x, d, active, amplitude, bl, x_words, d_words)
+
+
+@native.compiled
+def _manage_and_fill(  # type: ignore[no-untyped-def]
+    seed, streams, first, x, d, x_negative, d_negative, options, active, amplitude, bl, x_words, d_words
+):
+    """Return the side and the sample that hold NaN or infinity, (-1, -1) if none, and fill the words then."""
+    side, sample, _ = _manage(x, d, x_negative, d_negative, options, active, amplitude, bl)
+    if side < 0:
+        _fill(seed, streams, first, x, d, active, amplitude, bl, x_words, d_words, 0, 2 * len(bl))
+    return side, sample
 
 
 def _torch_trains(x: torch.Tensor, d: torch.Tensor, options: _Options, source: TrainSource, first: int) -> PulseTrains:

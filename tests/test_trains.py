@@ -177,8 +177,9 @@ def test_the_torch_path_draws_the_same_trains(density: float, lr: float, max_bl:
         assert getattr(compiled, part).equal(getattr(in_torch, part)), part
 
 
-def test_same_trains_for_one_and_for_many_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    x, d, options = drawn_apart(0.6, 1.0, 100)
+@pytest.mark.parametrize("max_bl", [31, 32, 100])  # up to 32 slots, one thread draws in a single call
+def test_same_trains_for_one_and_for_many_threads(monkeypatch: pytest.MonkeyPatch, max_bl: int) -> None:
+    x, d, options = drawn_apart(0.6, 1.0, max_bl)
     drawn = []
     monkeypatch.setattr(threads, "WORTH_A_THREAD", 0.0)
     for count in (1, 3):
@@ -186,6 +187,7 @@ def test_same_trains_for_one_and_for_many_threads(monkeypatch: pytest.MonkeyPatc
         drawn.append(draw_trains(x, d, **options))
     assert drawn[0].x_words.equal(drawn[1].x_words)
     assert drawn[0].d_words.equal(drawn[1].d_words)
+    assert drawn[0].bl.equal(drawn[1].bl)
 
 
 @needs_avx2
