@@ -11,7 +11,8 @@ from itertools import pairwise
 import torch
 
 _pools: dict[int, ThreadPoolExecutor] = {}
-os.register_at_fork(after_in_child=_pools.clear)  # threads do not survive a fork
+if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
+    os.register_at_fork(after_in_child=_pools.clear)  # threads do not survive it
 
 
 BLOCKS = 4  # for each thread, at most: one that is held up then leaves blocks to the others
