@@ -65,7 +65,7 @@ def run_demo(args: argparse.Namespace) -> int:
         require_writable(args.json)
     started = time.perf_counter()
     jobs = plan_demo(args.quick)
-    workers = min(args.jobs or _cores(), len(jobs))
+    workers = min(args.jobs or cores(), len(jobs))
     try:
         results = _train_all(jobs, out, args, workers)
     except Interrupted as stopped:
@@ -84,7 +84,8 @@ def run_demo(args: argparse.Namespace) -> int:
     return 0
 
 
-def _cores() -> int:
+def cores() -> int:
+    """Return the number of cores this process may use."""
     affinity = getattr(os, "sched_getaffinity", None)  # not on every system
     return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
 

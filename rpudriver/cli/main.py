@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from rpudriver import __version__
-from rpudriver.cli import backends, demo, device, train
+from rpudriver.cli import backends, demo, device, train, warm_cache
 from rpudriver.errors import RpuDriverError
 
 EPILOG = """\
@@ -14,6 +14,7 @@ start here:
   rpudriver train digits-ttv2 --out runs/ttv2           one run; --help shows how to change it
   rpudriver device plot asymmetric-100 --out device.png what a pulse does to a weight
   rpudriver backends check simulated                    does a chip keep the contract?
+  rpudriver warm-cache                                  compile now what is compiled on first use
 """
 
 
@@ -27,7 +28,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"rpudriver {__version__}")
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
-    for command in (demo, train, device, backends):
+    for command in (demo, train, device, backends, warm_cache):
         command.add_parser(subparsers)
     return parser
 
