@@ -20,6 +20,7 @@ from rpudriver.types import PulseTrains
 # nanoseconds on a 2023 server core; only their ratios matter, to choose the kernel
 COLLECT, LOAD, ROUND = 18.0, 40.0, 20.0  # dense: a piece of a row in a tile; a group of lanes, and each round of it
 EVENT = 9.0  # sparse: a coincidence
+SAMPLES_AT_ONCE = 64  # their words, for a tile of columns, stay in the fastest cache
 LONGEST_CALL = 1e9  # repetitions are cut into calls of about a second, between which Ctrl-C is heard
 Columns = npt.NDArray[np.int64]
 Noted = npt.NDArray[np.float32]
@@ -49,6 +50,11 @@ def apply_trains(
 
     Snapshots are for trains that are applied once.
     """
+    if len(trains) > SAMPLES_AT_ONCE and not len(snapshots.after):
+        for _ in range(repeat):
+            for start in range(0, len(trains), SAMPLES_AT_ONCE):
+                apply_trains(bank, trains[start : start + SAMPLES_AT_ONCE], 1, strength, flip)
+        return torch.empty(0, bank.shape[0])
     call = _call_of(bank, strength)
     cut = pieces.cut(trains, flip, snapshots.after.numpy())
     noted = torch.empty(len(cut.stops), bank.shape[0])

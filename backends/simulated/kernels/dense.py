@@ -59,10 +59,10 @@ inline = keyed.inline
 
 
 @inline
-def _collect(queue, x_tile, first, d_word):  # type: ignore[no-untyped-def]
+def _collect(queue, x_tile, first, d_word, lanes):  # type: ignore[no-untyped-def]
     """Add the coincidences of one piece of a row to the queues of a tile."""
     slots = U(d_word & U(0x7FFFFFFF))
-    for lane in range(TILE):
+    for lane in range(lanes):
         x_word = x_tile[np.uint64(first + lane)]
         count = keyed.popcount(U(x_word & slots))
         sign = U(S(U(x_word ^ d_word)) >> S(31))  # all ones where the pulse goes down
@@ -173,7 +173,7 @@ def _drain(family, form, f, u, queue, first, rounds, chip, table, cell, lanes, s
 
 
 @inline
-def _fill(queue, x_words, x_fires, tile, index, words, entry, last, stop, bound):  # type: ignore[no-untyped-def]
+def _fill(queue, x_words, x_fires, tile, narrow, index, words, entry, last, stop, bound):  # type: ignore[no-untyped-def]
     """Collect the pieces of a row from `entry` on, up to piece `stop`, for as long as queues surely hold them.
 
     Returns the entry that comes next, the longest that a queue may be, and how many pulses the next piece may add, 0
@@ -186,7 +186,11 @@ def _fill(queue, x_words, x_fires, tile, index, words, entry, last, stop, bound)
             most = S(keyed.popcount(U(word & U(0x7FFFFFFF))))
             if bound + most > SLOTS:
                 return entry, bound, most
-            _collect(queue, x_words, (tile * pieces + piece) * TILE, word)
+            first = (tile * pieces + piece) * TILE
+            if narrow:  # two lengths, both known to the compiler
+                _collect(queue, x_words, first, word, LANES)
+            else:
+                _collect(queue, x_words, first, word, TILE)
             bound = S(bound + most)
         entry += 1
     return entry, bound, S(0)
@@ -236,7 +240,9 @@ def build(family: int, form: int) -> Any:
             while True:
                 more = snap < snaps[tile + 1]
                 stop = stops[order[snap]] if more else S(x_fires.shape[1])
-                entry, bound, most = _fill(queue, x_words, x_fires, tile, index, words, entry, last, stop, bound)
+                entry, bound, most = _fill(
+                    queue, x_words, x_fires, tile, width <= LANES, index, words, entry, last, stop, bound
+                )
                 at_end = most == 0 and not more
                 if at_end and left > 1:  # queues hold on from one repetition to the next
                     left -= 1

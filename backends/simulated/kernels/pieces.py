@@ -45,9 +45,7 @@ class Pieces(NamedTuple):
 
 def cut(trains: PulseTrains, flip: bool, after: npt.NDArray[np.int64]) -> Pieces:
     """Return the pieces of a batch. `flip` reverses every sign."""
-    x_words, d_words = trains.x_words.contiguous().numpy(), trains.d_words.contiguous().numpy()
-    negative = trains.x_negative.contiguous().numpy(), trains.d_negative.contiguous().numpy()
-    return Pieces(*_cut(x_words, d_words, *negative, trains.bl.numpy(), SIGN if flip else U(0), after))
+    return Pieces(*_cut(*trains.arrays, SIGN if flip else U(0), after))
 
 
 @inline
