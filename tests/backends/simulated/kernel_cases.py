@@ -42,9 +42,9 @@ def bank_of(device: dict[str, Any], shape: tuple[int, int]) -> Bank:
     return new_bank(load_preset("asymmetric-100", {"device": device}).device, 7, "W/device", shape)
 
 
-def force(patch: pytest.MonkeyPatch, *, dense: bool) -> None:
-    """Have all trains applied by one of the two kernels."""
-    patch.setattr(native, "_plan", lambda *_: (dense, 1.0))
+def force(patch: pytest.MonkeyPatch, *, dense: bool, cost: float = 1.0) -> None:
+    """Have all trains applied by one of the two kernels, as if that took `cost` nanoseconds."""
+    patch.setattr(native, "_plan", lambda *_: (dense, cost))
 
 
 def trains_of(shape: tuple[int, int], lengths: Sequence[int], densities: tuple[float, float], seed: int) -> PulseTrains:
