@@ -1,0 +1,47 @@
+"""The loops over lanes of the dense kernel are vector code, whatever the family and the form of noise.
+
+Scalar code is counted as well: a loop that the compiler gave up on shows as scalar instructions of its kind.
+"""
+
+import re
+
+import pytest
+
+from rpudriver.backends.simulated import native
+from rpudriver.backends.simulated.kernels.families import dense_kernel, form_of
+from tests.assembly import assembly, needs_avx2, vector_instructions
+from tests.backends.simulated.kernel_cases import CASES, bank_of, force, trains_of
+
+MULTIPLY_ADD = r"vfn?m(?:add|sub)\d+ps"
+# what a family does to a lane besides drawing noise and moving it
+EXTRA = {"soft-bounds": (MULTIPLY_ADD, 3), "power": (MULTIPLY_ADD, 12), "measured": ("vsqrtps", 1)}
+
+
+def scalar_instructions(text: str, instruction: str) -> int:
+    """Return how often an instruction (a regular expression) appears on general or 128-bit scalar registers."""
+    return len(re.findall(rf"^\s+{instruction}\s", text, re.MULTILINE))
+
+
+@needs_avx2
+@pytest.mark.parametrize("family", EXTRA)
+def test_loops_over_lanes_are_vectors(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    force(monkeypatch, dense=True)
+    bank = bank_of(CASES[family], (3, 40))
+    native.apply_trains(bank, trains_of((3, 40), [31], (0.5, 0.5), 0), 1, 1.0, False)
+    text = assembly(dense_kernel(bank.family, form_of(bank.device)))
+    # noise of a group of lanes: three multiplications of 32-bit words, a count of bits, the normal number's polynomial
+    assert vector_instructions(text, "vpmulld") >= 6
+    assert vector_instructions(text, "vpopcntd|vpshufb") >= 2
+    assert vector_instructions(text, "vmulps") >= 4
+    # queues: pulses are shifted in together with their signs, the highest bit is looked for
+    assert vector_instructions(text, "vpshldvd|vpsllvd") >= 1
+    assert vector_instructions(text, "vpsravd|vpsrad|vpcmpgtd|vpmovd2m") >= 1
+    assert vector_instructions(text, MULTIPLY_ADD) >= 1  # a weight moves
+    assert vector_instructions(text, "vminps") >= 1
+    assert vector_instructions(text, EXTRA[family][0]) >= EXTRA[family][1]
+    # one lane at a time: only the slots of a row's word, and what a device reads as, are counted or multiplied
+    assert scalar_instructions(text, r"popcnt[lq]?") <= 2
+    assert scalar_instructions(text, MULTIPLY_ADD.replace("ps", "ss")) == 0
+    assert scalar_instructions(text, "v?sqrtss") == 0
+    assert scalar_instructions(text, "vdivss") == 0
+    assert scalar_instructions(text, "vmulss") <= 6
