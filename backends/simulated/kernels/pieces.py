@@ -77,7 +77,7 @@ def _lines(words, negative, samples, slots, sign):  # type: ignore[no-untyped-de
     out, piece_words = np.empty((len(samples), lines), np.uint32), np.empty(lines, np.uint32)
     for piece in range(len(samples)):
         b, word, shift = samples[piece], slots[piece] // 32, np.uint64(slots[piece] % 32)
-        if words.shape[2] == 1:
+        if words.shape[2] == 1 and slots[piece] == 0:
             _signed(words[b].reshape(lines), negative[b], sign, out[piece])
             continue
         for line in range(lines):
