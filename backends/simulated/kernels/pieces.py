@@ -6,12 +6,11 @@ of a sample, one after the other, so that kernels need not know of samples.
 
 from typing import NamedTuple
 
-import numba as nb
 import numpy as np
 import numpy.typing as npt
 
 from rpudriver.keyed.intrinsics import trailing_zeros
-from rpudriver.keyed.native import inline, popcount
+from rpudriver.keyed.native import compiled, inline, popcount
 from rpudriver.types import PulseTrains
 
 U, S = np.uint32, np.int32
@@ -45,7 +44,9 @@ class Pieces(NamedTuple):
 
 def cut(trains: PulseTrains, flip: bool, after: npt.NDArray[np.int64]) -> Pieces:
     """Return the pieces of a batch. `flip` reverses every sign."""
-    return Pieces(*_cut(*trains.arrays, SIGN if flip else U(0), after))
+    x_words, d_words, x_negative, d_negative, bl = trains.arrays
+    sign = SIGN if flip else U(0)
+    return Pieces(*_cut(x_words, d_words, x_negative, d_negative, bl, sign, after))
 
 
 @inline
@@ -61,7 +62,7 @@ def _places(bl):  # type: ignore[no-untyped-def]
     return samples, slots, before
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def _signed(slots, negative, sign, out):  # type: ignore[no-untyped-def]
     """Add the signs of lines that fire."""
     for line in range(len(out)):
@@ -70,7 +71,7 @@ def _signed(slots, negative, sign, out):  # type: ignore[no-untyped-def]
         out[line] = signed if word != U(0) else U(0)
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def _lines(words, negative, samples, slots, sign):  # type: ignore[no-untyped-def]
     """Return the words of one side, ``[pieces, n]``."""
     lines = words.shape[1]
@@ -89,7 +90,7 @@ def _lines(words, negative, samples, slots, sign):  # type: ignore[no-untyped-de
     return out
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def _ones(words):  # type: ignore[no-untyped-def]
     """Return how many slots fire."""
     ones = U(0)
@@ -98,7 +99,7 @@ def _ones(words):  # type: ignore[no-untyped-def]
     return ones
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def _cut(x_words, d_words, x_negative, d_negative, bl, flip, after):  # type: ignore[no-untyped-def]
     samples, slots, before = _places(bl)
     columns = _lines(x_words, x_negative, samples, slots, U(0))
@@ -124,7 +125,7 @@ def _cut(x_words, d_words, x_negative, d_negative, bl, flip, after):  # type: ig
     return start, index[:used], words[:used], columns, coincidences, stops
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def tiles_of(columns):  # type: ignore[no-untyped-def]
     """Return words of columns as one row of tiles, ``[tiles * pieces * TILE]``, and whether any fires in each.
 
@@ -149,7 +150,7 @@ def tiles_of(columns):  # type: ignore[no-untyped-def]
     return out, fires
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def slots_of(columns):  # type: ignore[no-untyped-def]
     """Return which columns fire in each slot.
 
@@ -183,8 +184,8 @@ def slots_of(columns):  # type: ignore[no-untyped-def]
             word = columns[piece, active[n]]
             rest, entry = U(word & U(0x7FFFFFFF)), U(U(active[n]) | U(word & SIGN))
             while rest != 0:
-                k = SLOTS * piece + S(trailing_zeros(rest))
-                fired[place[k]] = entry
-                place[k] += 1
+                slot = SLOTS * piece + S(trailing_zeros(rest))
+                fired[place[slot]] = entry
+                place[slot] += 1
                 rest = U(rest & U(rest - U(1)))
     return start, fired
