@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from rpudriver.keyed.intrinsics import float_of_bits, load_word
 from rpudriver.types import PulseTrains
 
 _U = np.uint32
@@ -45,7 +46,8 @@ def largest_size(values: torch.Tensor) -> float:
     """Return the largest absolute value of a tensor, 0 if it is empty; NaN or infinity where it holds such."""
     if not values.is_cpu or values.dtype is not torch.float32:
         return float(values.detach().abs().max()) if values.numel() else 0.0
-    return float(_largest(_array(values.detach() if values.requires_grad else values)))
+    values = values.contiguous().resolve_neg()
+    return _largest(values.data_ptr(), values.numel())  # type: ignore[no-any-return]
 
 
 def check_places(columns: torch.Tensor, after: torch.Tensor, n_in: int, samples: int) -> tuple[bool, bool]:
@@ -111,14 +113,15 @@ def _in_slot(firing, slot):  # type: ignore[no-untyped-def]
 
 
 @nb.njit(cache=True, error_model="numpy", nogil=True)
-def _largest(values):  # type: ignore[no-untyped-def]
-    """Return the largest value without its sign, by its bits: floats are in the order of their words, NaN above all."""
-    bits, largest = values.view(np.int32).ravel(), np.zeros(1, np.int32)
-    most = np.int32(0)
-    for k in range(len(bits)):
-        most = max(most, np.int32(bits[k] & np.int32(0x7FFFFFFF)))
-    largest[0] = most
-    return largest.view(np.float32)[0]
+def _largest(address, count):  # type: ignore[no-untyped-def]
+    """Return the largest of float32 values without its sign, by its bits: floats are in the order of their words.
+
+    NaN is above all. Values are named by their address, which a tensor tells ten times faster than it makes an array.
+    """
+    most = _U(0)
+    for k in range(count):
+        most = max(most, _U(load_word(address, k) & _U(0x7FFFFFFF)))
+    return float_of_bits(np.int32(most))
 
 
 @nb.njit(cache=True, error_model="numpy", nogil=True)

@@ -7,7 +7,7 @@ from typing import final
 
 import torch
 
-from rpudriver.types import Pulse, Read, ReadResult, Scan, Step
+from rpudriver.types import Array, Pulse, Read, ReadResult, Scan, Step
 
 
 @final
@@ -37,6 +37,16 @@ class Counters:
     vectors: int = 0
 
 
+def number_read(step: Read, counters: dict[str, Counters]) -> Numbered:
+    """Return a numbered read, and advance the counters of its arrays, each once."""
+    (head, _), *others = step.terms
+    vectors, first = step.x.shape[0], counters[head.name].vectors
+    counters[head.name].vectors += vectors
+    for name in {array.name for array, _ in others} - {head.name} if others else ():
+        counters[name].vectors += vectors
+    return Numbered(step, first)
+
+
 def expand(numbered: Numbered) -> list[Numbered]:
     """Return the numbered `Pulse` and `Read` steps that a numbered `Scan` stands for, vectors of one place together.
 
@@ -61,9 +71,14 @@ def expand(numbered: Numbered) -> list[Numbered]:
     return steps
 
 
+def is_plain(terms: Sequence[tuple[Array, float]]) -> bool:
+    """Return whether a sum is of one array as it is."""
+    return len(terms) == 1 and terms[0][1] == 1.0
+
+
 def split(step: Read) -> list[Read]:
     """Return the reads that a chip without summed reads makes of a sum, or the step itself."""
-    if len(step.terms) == 1 and step.terms[0][1] == 1.0:
+    if is_plain(step.terms):
         return [step]
     return [Read(((array, 1.0),), step.x, step.transposed) for array, _ in step.terms]
 

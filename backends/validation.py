@@ -77,7 +77,7 @@ class Validator:
             case Scan():
                 return self._scan(where, step)
             case Read():
-                self._read(where, step)
+                self.check_read(where, step)
             case Wait():
                 if not (math.isfinite(step.seconds) and step.seconds >= 0):
                     raise StepError(f"{where}: Wait({step.seconds}) must be a finite time of at least 0 s")
@@ -169,7 +169,8 @@ class Validator:
         if (kind.polarity == "up" and found.down) or (kind.polarity == "down" and found.up):
             raise StepError(f"{where}: kind {name!r} only goes {kind.polarity}; some signs ask for the other way")
 
-    def _read(self, where: str, step: Read) -> None:
+    def check_read(self, where: str, step: Read) -> None:
+        """Do what `check` does, for a `Read`; `where` names the step."""
         if not step.terms:
             raise StepError(f"{where}: a Read needs at least one (array, weight)")
         first = step.terms[0][0]
@@ -177,18 +178,18 @@ class Validator:
             self._known(where, array)
             if not math.isfinite(weight):
                 raise StepError(f"{where}: weight {weight} of array {array.name!r} must be finite")
-            if array.shape != first.shape:
+            if array is not first and array.shape != first.shape:
                 raise StepError(f"{where}: a sum needs one shape; {array.name!r} is {array.shape}, not {first.shape}")
         if step.transposed and not self._capabilities.transposed_reads:
             raise UnsupportedError(f"{where}: this chip has no transposed reads, which back-propagation needs")
         lines = first.n_out if step.transposed else first.n_in
-        if step.x.ndim != 2 or step.x.shape[1] != lines or step.x.dtype is not torch.float32:
+        x = step.x
+        if x.ndim != 2 or x.shape[1] != lines or x.dtype is not torch.float32:
             raise StepError(
-                f"{where}: x must be float32 [B, {lines}] for array {first.name!r}; "
-                f"got {step.x.dtype} {list(step.x.shape)}"
+                f"{where}: x must be float32 [B, {lines}] for array {first.name!r}; got {x.dtype} {list(x.shape)}"
             )
         bound, armed = self._capabilities.input_bound, self._limits.max_input
-        worst = largest_size(step.x)
+        worst = largest_size(x)
         if not worst <= bound * FLOAT32_SLACK:  # also refuses NaN
             raise StepError(
                 f"{where}: inputs must be finite and within [-{bound:g}, {bound:g}]; the largest is {worst:g}. "

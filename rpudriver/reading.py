@@ -7,6 +7,7 @@ import torch
 
 from rpudriver.backends.base import CrossbarBackend
 from rpudriver.keyed import native
+from rpudriver.keyed.intrinsics import float_of_bits, load_float, load_word, store_float
 from rpudriver.types import Array, Read, ReadResult
 
 Terms = Sequence[tuple[Array, float]]
@@ -137,52 +138,51 @@ def _scaled(x: torch.Tensor, bound: float) -> tuple[torch.Tensor, torch.Tensor, 
     if not _on_cpu(x):
         divisor = x.abs().amax(1, keepdim=True) / bound
         return divisor, (x / divisor).clamp_(-bound, bound).contiguous(), not bool(divisor.all())
-    vectors = x.contiguous().numpy()
-    by, sent = np.empty((vectors.shape[0], 1), np.float32), np.empty(vectors.shape, np.float32)
-    zeros = _divide(vectors, by, sent, np.float32(bound))
-    return torch.from_numpy(by), torch.from_numpy(sent), zeros
+    x = x.contiguous().resolve_neg()
+    vectors, lines = x.shape
+    divisor, sent = torch.empty(vectors, 1, dtype=torch.float32), torch.empty_like(x)
+    zeros = _divide(x.data_ptr(), vectors, lines, bound, divisor.data_ptr(), sent.data_ptr())
+    return divisor, sent, zeros
 
 
 def _restored(result: ReadResult, divisor: torch.Tensor) -> tuple[torch.Tensor, bool]:
     """Return what was read times its divisor, and whether any of it saturated."""
     values, saturated = result.values, result.saturated
-    if not (values.is_cpu and values.dtype is torch.float32 and values.is_contiguous() and saturated.is_contiguous()):
+    if not (_on_cpu(values) and values.is_contiguous() and saturated.is_contiguous()):
         return values * divisor, bool(saturated.any())
-    out = np.empty(values.shape, np.float32)
-    some = _multiply(values.numpy(), saturated.numpy(), divisor.contiguous().numpy(), out)
-    return torch.from_numpy(out), some
+    divisor, out = divisor.contiguous(), torch.empty_like(values)
+    some = _multiply(values.data_ptr(), saturated.numpy(), divisor.data_ptr(), out.data_ptr())
+    return out, some
 
 
 @native.compiled
-def _divide(x, divisor, out, bound):  # type: ignore[no-untyped-def]
+def _divide(x_at, vectors, lines, bound, divisor_at, out_at):  # type: ignore[no-untyped-def]
     """Divide each vector by its largest size over the bound; return whether one is zero.
 
-    Sizes are compared as integers, which order alike and put NaN last.
+    Sizes are compared as integers, which order alike and put NaN last. Here and below tensors are named by their
+    addresses, which they tell ten times faster than they make arrays.
     """
-    zeros = False
-    for b in range(len(x)):
-        row, quotient, bits = x[b], out[b], x[b].view(np.uint32)
-        worst = np.uint32(0)
-        for n in range(len(row)):
-            worst = max(worst, np.uint32(bits[n] & np.uint32(0x7FFFFFFF)))
-        largest = np.empty(1, np.uint32)
-        largest[0] = worst
-        by = np.float32(largest.view(np.float32)[0] / bound)
-        divisor[b, 0] = by
+    zeros, bound = False, np.float32(bound)
+    for b in range(vectors):
+        start, worst = b * lines, np.uint32(0)
+        for n in range(start, start + lines):
+            worst = max(worst, np.uint32(load_word(x_at, n) & np.uint32(0x7FFFFFFF)))
+        by = np.float32(float_of_bits(np.int32(worst)) / bound)
+        store_float(divisor_at, b, by)
         zeros |= by == np.float32(0)
-        for n in range(len(row)):  # the quotient may be rounded to just above the bound
-            quotient[n] = min(max(np.float32(row[n] / by), -bound), bound)
+        for n in range(start, start + lines):  # the quotient may be rounded to just above the bound
+            store_float(out_at, n, min(max(np.float32(load_float(x_at, n) / by), -bound), bound))
     return zeros
 
 
 @native.compiled
-def _multiply(values, saturated, divisor, out):  # type: ignore[no-untyped-def]
+def _multiply(values_at, saturated, divisor_at, out_at):  # type: ignore[no-untyped-def]
     """Multiply each vector by its divisor; return whether anything saturated."""
-    some = np.uint8(0)
-    for b in range(len(values)):
-        row, product, flags, by = values[b], out[b], saturated[b].view(np.uint8), divisor[b, 0]
-        for n in range(len(row)):
-            product[n] = np.float32(row[n] * by)
-        for n in range(len(row)):
+    some, (vectors, lines) = np.uint8(0), saturated.shape
+    for b in range(vectors):
+        flags, by = saturated[b].view(np.uint8), load_float(divisor_at, b)
+        for n in range(b * lines, (b + 1) * lines):
+            store_float(out_at, n, np.float32(load_float(values_at, n) * by))
+        for n in range(lines):
             some |= flags[n]
     return some != 0

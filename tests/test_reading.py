@@ -85,22 +85,23 @@ def test_the_compiled_passes_are_those_of_torch_bit_for_bit() -> None:
     x[5], x[7, 3], x[8, 0] = 0.0, torch.nan, torch.inf
     bound = 0.3
     divisor, sent = np.empty((20, 1), np.float32), np.empty((20, 37), np.float32)
-    assert _divide(x.numpy(), divisor, sent, np.float32(bound))
+    assert _divide(x.data_ptr(), 20, 37, bound, divisor.ctypes.data, sent.ctypes.data)
     expected = x.abs().amax(1, keepdim=True) / bound
     torch.testing.assert_close(torch.from_numpy(divisor), expected, rtol=0, atol=0, equal_nan=True)
     scaled = (x / expected).clamp(-bound, bound)
     torch.testing.assert_close(torch.from_numpy(sent), scaled, rtol=0, atol=0, equal_nan=True)
     out, flags = np.empty((20, 37), np.float32), np.zeros((20, 37), np.uint8)
-    assert not _multiply(sent, flags, divisor, out)
+    places = sent.ctypes.data, flags, divisor.ctypes.data, out.ctypes.data
+    assert not _multiply(*places)
     torch.testing.assert_close(torch.from_numpy(out), scaled * expected, rtol=0, atol=0, equal_nan=True)
     flags[19, 36] = 1
-    assert _multiply(sent, flags, divisor, out)
+    assert _multiply(*places)
 
 
 @needs_avx2
 def test_hot_loops_are_vectorised() -> None:
-    rows, flags = nb.float32[:, ::1], nb.uint8[:, ::1]
-    divide = assembly(_divide, (rows, rows, rows, nb.float32))
+    at, count, flags = nb.int64, nb.int64, nb.uint8[:, ::1]
+    divide = assembly(_divide, (at, count, count, nb.float64, at, at))
     assert vector_instructions(divide, "vpmaxud") >= 1
     assert vector_instructions(divide, "vdivps") >= 1
-    assert vector_instructions(assembly(_multiply, (rows, flags, rows, rows)), "vmulps") >= 1
+    assert vector_instructions(assembly(_multiply, (at, flags, at, at)), "vmulps") >= 1

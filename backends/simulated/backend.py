@@ -9,7 +9,7 @@ import torch
 
 from rpudriver.backends.base import CrossbarBackend, Numbered
 from rpudriver.backends.capabilities import Capabilities
-from rpudriver.backends.numbering import expand, joined
+from rpudriver.backends.numbering import expand, is_plain, joined
 from rpudriver.backends.simulated import update
 from rpudriver.backends.simulated.bank import Bank, new_bank
 from rpudriver.backends.simulated.devices.spec import Preset
@@ -104,8 +104,8 @@ class SimulatedBackend(CrossbarBackend):
 
     def _read(self, step: Read, first: int) -> ReadResult:
         head = step.terms[0][0]
-        gain = math.sqrt(sum(factor**2 for _, factor in step.terms))
-        x = step.x.to(self._torch_device)
+        gain = 1.0 if is_plain(step.terms) else math.sqrt(sum(factor**2 for _, factor in step.terms))
+        x = step.x if step.x.device == self._torch_device else step.x.to(self._torch_device)
         result = self._periphery.read(self._weighted(step.terms), gain, x, head.name, first, step.transposed)
         if x is step.x:
             return result
@@ -117,7 +117,7 @@ class SimulatedBackend(CrossbarBackend):
         A read of one vector would else cost less than the sum. Only the last sum of an array at the head is kept.
         """
         head, weight = terms[0]
-        if len(terms) == 1 and weight == 1.0 and head.cell is Cell.SINGLE:
+        if head.cell is Cell.SINGLE and is_plain(terms):
             return self._banks[head.name, Port.DEVICE].weights
         state = tuple(
             (array.name, factor, *(self._banks[array.name, port].version for port in _ports(array)))

@@ -52,7 +52,7 @@ class Periphery:
     noise: ReadNoise
     seed: int
     _packed: npt.NDArray[np.float32] = field(init=False, repr=False, compare=False)
-    _streams: dict[tuple[str, bool], npt.NDArray[np.uint32]] = field(
+    _streams: dict[tuple[str, bool], tuple[np.uint64, npt.NDArray[np.uint32]]] = field(
         init=False, repr=False, compare=False, default_factory=dict
     )
 
@@ -114,15 +114,17 @@ class Periphery:
         A single vector takes one compiled call: torch's product of a matrix and a vector costs more than this one. Sums
         are so ordered in two ways, and the last bits of a product may depend on whether a vector is read alone.
         """
-        lines = weights.shape[1 if transposed else 0]
-        matrix, vectors = weights.numpy(), x.contiguous().numpy()
-        keys = (np.uint64(self.seed), self._numbers(stream, transposed), np.uint64(first))
-        saturated = np.empty((len(vectors), lines), np.bool_)
-        if len(vectors) == 1:
-            values = torch.empty(1, lines)  # on a line of cache, as numpy's need not be
-            y = values.numpy()
-            products.read_one(matrix, vectors, transposed, y, saturated, keys, self._packed, np.float32(gain))
+        rows, columns = weights.shape
+        lines = columns if transposed else rows
+        seed, streams = self._keys(stream, transposed)
+        saturated = np.empty((x.shape[0], lines), np.bool_)
+        if x.shape[0] == 1:
+            weights, x = weights.contiguous(), x.contiguous().resolve_neg()  # kept alive here while they are read
+            values = torch.empty(1, lines, dtype=torch.float32)  # on a line of cache, as numpy's need not be
+            places = weights.data_ptr(), rows, columns, transposed, x.data_ptr(), values.data_ptr()
+            products.read_one(*places, saturated, seed, streams, first, self._packed, gain)
             return ReadResult(values, torch.from_numpy(saturated))
+        vectors, keys = x.contiguous().numpy(), (seed, streams, np.uint64(first))
         sent, lengths = np.empty_like(vectors), np.empty(len(vectors), np.float32)
         products.send(vectors, sent, lengths, keys, self._packed)
         q = torch.from_numpy(sent)
@@ -143,7 +145,7 @@ class Periphery:
         if not values.is_cpu:
             q = float(convert(x, self.capabilities.input_bits, self.capabilities.input_bound))
             return self._finished(values * q, abs(q), stream, first)
-        keys = (np.uint64(self.seed), self._numbers(stream, False), np.uint64(first))
+        keys = (*self._keys(stream, False), np.uint64(first))
         sent, length = np.empty((1, 1), np.float32), np.empty(1, np.float32)
         products.send(x.numpy(), sent, length, keys, self._packed)
         y = values * float(sent[0, 0])
@@ -151,13 +153,13 @@ class Periphery:
         products.receive(y.numpy(), saturated, np.repeat(length, len(y)), keys, self._packed, np.float32(1))
         return ReadResult(y, torch.from_numpy(saturated))
 
-    def _numbers(self, stream: str, transposed: bool) -> npt.NDArray[np.uint32]:
-        """Return the numbers of the three streams of a read."""
+    def _keys(self, stream: str, transposed: bool) -> tuple[np.uint64, npt.NDArray[np.uint32]]:
+        """Return the seed and the numbers of the three streams of a read."""
         known = self._streams.get((stream, transposed))
         if known is None:
             suffix = "-t" if transposed else ""
             numbers = [stream_number(f"{stream}/{purpose}{suffix}") for purpose in PURPOSES]
-            known = self._streams[stream, transposed] = np.array(numbers, np.uint32)
+            known = self._streams[stream, transposed] = np.uint64(self.seed), np.array(numbers, np.uint32)
         return known
 
     def _normal(self, stream: str, first: int, like: torch.Tensor) -> torch.Tensor:

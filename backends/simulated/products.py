@@ -3,13 +3,18 @@
 Every loop runs over neighbouring lines and must be vectorised; a test reads the assembly. Arithmetic is float32.
 """
 
+from typing import Any
+
 import numba as nb
 import numpy as np
+from numba.core import types as untyped_types
+from numba.np.numpy_support import carray
 
 from rpudriver.keyed import native
-from rpudriver.keyed.intrinsics import prefer_wide_vectors
+from rpudriver.keyed.intrinsics import intrinsic, prefer_wide_vectors
 from rpudriver.keyed.native import compiled
 
+types: Any = untyped_types
 F, U64 = np.float32, np.uint64
 INPUT, WEIGHTS, OUTPUT = range(3)  # streams
 # converters, bound and noise of a chip, float32; 0 stands for none
@@ -18,6 +23,17 @@ SCALES = 9
 
 # a sum in whatever order is fastest, as BLAS does it; nothing else is relaxed
 reordered = nb.njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc"})
+
+
+@intrinsic
+def _floats_at(context, address):  # type: ignore[no-untyped-def]
+    """Return the pointer to float32 of an address."""
+    pointer = types.CPointer(types.float32)
+
+    def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.inttoptr(args[0], context.get_value_type(pointer))
+
+    return pointer(types.uint64), build
 
 
 @compiled
@@ -145,12 +161,20 @@ def _transposed(weights, x, y):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def read_one(weights, x, transposed, y, saturated, keys, scales, gain):  # type: ignore[no-untyped-def]
-    """Read a single vector ``x [1, n]`` into ``y [1, m]``: everything in one call."""
-    sent = np.empty(x.shape[1], np.float32)
-    length = _send(x[0], sent, keys, scales, 0)
+def read_one(weights_at, rows, columns, transposed, x_at, y_at, saturated, seed, streams, first, scales, gain):  # type: ignore[no-untyped-def]
+    """Read a single vector into ``saturated [1, m]`` and the memory at `y_at`: everything in one call.
+
+    Weights ``[rows, columns]``, inputs and outputs are float32, contiguous and named by their addresses: a tensor tells
+    its address ten times faster than it makes an array.
+    """
+    weights = carray(_floats_at(weights_at), (rows, columns))
+    x = carray(_floats_at(x_at), rows if transposed else columns)
+    y = carray(_floats_at(y_at), columns if transposed else rows)
+    keys = (seed, streams, U64(first))
+    sent = np.empty(len(x), np.float32)
+    length = _send(x, sent, keys, scales, 0)
     if transposed:
-        _transposed(weights, sent, y[0])
+        _transposed(weights, sent, y)
     else:
-        _forward(weights, sent, y[0])
-    _receive(y[0], saturated[0], length, keys, scales, gain, 0)
+        _forward(weights, sent, y)
+    _receive(y, saturated[0], length, keys, scales, F(gain), 0)
