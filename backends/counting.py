@@ -46,7 +46,7 @@ def largest_size(values: torch.Tensor) -> float:
     """Return the largest absolute value of a tensor, 0 if it is empty; NaN or infinity where it holds such."""
     if not values.is_cpu or values.dtype is not torch.float32:
         return float(values.detach().abs().max()) if values.numel() else 0.0
-    values = values.contiguous().resolve_neg()
+    values = (values.resolve_neg() if values.is_neg() else values).contiguous()
     return _largest(values.data_ptr(), values.numel())  # type: ignore[no-any-return]
 
 

@@ -39,12 +39,14 @@ class Counters:
 
 def number_read(step: Read, counters: dict[str, Counters]) -> Numbered:
     """Return a numbered read, and advance the counters of its arrays, each once."""
-    (head, _), *others = step.terms
-    vectors, first = step.x.shape[0], counters[head.name].vectors
-    counters[head.name].vectors += vectors
-    for name in {array.name for array, _ in others} - {head.name} if others else ():
-        counters[name].vectors += vectors
-    return Numbered(step, first)
+    head, vectors = counters[step.terms[0][0].name], step.x.shape[0]
+    numbered = Numbered(step, head.vectors)
+    if len(step.terms) == 1:
+        head.vectors += vectors
+    else:
+        for name in {array.name for array, _ in step.terms}:
+            counters[name].vectors += vectors
+    return numbered
 
 
 def expand(numbered: Numbered) -> list[Numbered]:

@@ -40,9 +40,12 @@ def managed_read(
     -------
     float32 tensor ``[B, n_out]`` (``[B, n_in]`` transposed)
     """
-    return managed_reads(
-        backend, [(terms, x)], transposed=transposed, noise_management=noise_management, max_halvings=max_halvings
-    )[0]
+    job = _Job(terms, x, transposed, noise_management, backend.allowed[1])
+    for _ in range(max_halvings + 1):
+        if not job.vectors:
+            break
+        job.take(backend.run((job.read(),))[0])
+    return job.out
 
 
 def managed_reads(
@@ -57,7 +60,7 @@ def managed_reads(
 
     Bound management then repeats the vectors that saturated, again in one call a halving.
     """
-    _, bound = backend.allowed
+    bound = backend.allowed[1]
     open_jobs = [_Job(terms, x, transposed, noise_management, bound) for terms, x in jobs]
     todo = [job for job in open_jobs if job.vectors]
     for _ in range(max_halvings + 1):
@@ -130,7 +133,7 @@ class _Job:
 
 
 def _on_cpu(x: torch.Tensor) -> bool:
-    return x.is_cpu and x.dtype is torch.float32
+    return x.is_cpu and x.dtype is torch.float32 and not x.is_neg()
 
 
 def _scaled(x: torch.Tensor, bound: float) -> tuple[torch.Tensor, torch.Tensor, bool]:
@@ -138,7 +141,7 @@ def _scaled(x: torch.Tensor, bound: float) -> tuple[torch.Tensor, torch.Tensor, 
     if not _on_cpu(x):
         divisor = x.abs().amax(1, keepdim=True) / bound
         return divisor, (x / divisor).clamp_(-bound, bound).contiguous(), not bool(divisor.all())
-    x = x.contiguous().resolve_neg()
+    x = x.contiguous()
     vectors, lines = x.shape
     divisor, sent = torch.empty(vectors, 1, dtype=torch.float32), torch.empty_like(x)
     zeros = _divide(x.data_ptr(), vectors, lines, bound, divisor.data_ptr(), sent.data_ptr())

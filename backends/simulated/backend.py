@@ -46,6 +46,7 @@ class SimulatedBackend(CrossbarBackend):
         self._periphery = Periphery(capabilities, preset.read, seed)
         self._banks: dict[tuple[str, Port], Bank] = {}
         self._sums: dict[str, tuple[tuple[Any, ...], torch.Tensor]] = {}  # see `_weighted`
+        self._seen: dict[str, tuple[Bank, torch.Tensor, torch.Tensor]] = {}  # bank, its read state, that as a matrix
         self._turned: dict[str, tuple[int, torch.Tensor]] = {}  # see `_held_columns`
 
     def _allocate(self, array: Array) -> None:
@@ -58,10 +59,10 @@ class SimulatedBackend(CrossbarBackend):
         results = []
         for numbered in steps:
             match numbered.step:
-                case Pulse():
-                    self._pulse(numbered.step)
                 case Read():
                     results.append(self._read(numbered.step, numbered.first))
+                case Pulse():
+                    self._pulse(numbered.step)
                 case Scan():
                     results.append(self._scan(numbered))
         return results
@@ -118,7 +119,11 @@ class SimulatedBackend(CrossbarBackend):
         """
         head, weight = terms[0]
         if head.cell is Cell.SINGLE and is_plain(terms):
-            return self._banks[head.name, Port.DEVICE].weights
+            seen = self._seen.get(head.name)
+            if seen is None or seen[0].read is not seen[1]:
+                bank = self._banks[head.name, Port.DEVICE]
+                seen = self._seen[head.name] = bank, bank.read, bank.weights
+            return seen[2]
         state = tuple(
             (array.name, factor, *(self._banks[array.name, port].version for port in _ports(array)))
             for array, factor in terms

@@ -119,7 +119,8 @@ class Periphery:
         seed, streams = self._keys(stream, transposed)
         saturated = np.empty((x.shape[0], lines), np.bool_)
         if x.shape[0] == 1:
-            weights, x = weights.contiguous(), x.contiguous().resolve_neg()  # kept alive here while they are read
+            weights = weights.contiguous()  # kept alive here, as x is, while they are read
+            x = (x.resolve_neg() if x.is_neg() else x).contiguous()
             values = torch.empty(1, lines, dtype=torch.float32)  # on a line of cache, as numpy's need not be
             places = weights.data_ptr(), rows, columns, transposed, x.data_ptr(), values.data_ptr()
             products.read_one(*places, saturated, seed, streams, first, self._packed, gain)
