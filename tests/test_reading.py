@@ -1,5 +1,7 @@
 """Noise and bound management around reads."""
 
+from collections.abc import Callable
+
 import numba as nb
 import numpy as np
 import pytest
@@ -96,6 +98,29 @@ def test_the_compiled_passes_are_those_of_torch_bit_for_bit() -> None:
     torch.testing.assert_close(torch.from_numpy(out), scaled * expected, rtol=0, atol=0, equal_nan=True)
     flags[19, 36] = 1
     assert _multiply(*places)
+
+
+@pytest.mark.parametrize("vectors", [1, 3])
+def test_views_are_read_as_what_they_say(vectors: int) -> None:
+    whole = torch.randn(vectors, 12, generator=torch.Generator().manual_seed(4))
+    strided, repeated = whole[:, ::2], whole[:1, :6].expand(vectors, 6)
+    negated = torch._neg_view(whole[:, :6].contiguous())  # shares memory, sign pending
+    for view in (strided, repeated, negated, whole[:, :6].contiguous().requires_grad_()):
+        outs = []
+        for x in (view, view.detach().clone().resolve_neg().contiguous()):
+            backend, array = chip_with(weights(5, 6))
+            outs.append(managed_read(backend, ((array, 1.0),), x))
+        torch.testing.assert_close(outs[0], outs[1], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("view", [lambda x: x[:, ::2], lambda x: torch._neg_view(x[:, :6].contiguous())])
+def test_the_chip_reads_views_of_a_vector_as_what_they_say(view: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    x = view(torch.empty(1, 12).uniform_(-1, 1, generator=torch.Generator().manual_seed(5)))
+    first, again = (chip_with(weights(5, 6)) for _ in range(2))
+    expected = again[0].read_matvec(again[1], x.resolve_neg().clone(memory_format=torch.contiguous_format))
+    torch.testing.assert_close(first[0].read_matvec(first[1], x).values, expected.values, rtol=0, atol=0)
+    with pytest.raises(StepError, match="the largest is 2"):
+        first[0].read_matvec(first[1], view(torch.full((1, 12), -2.0)))
 
 
 @needs_avx2
