@@ -39,7 +39,8 @@ def share(rows: int, work: Callable[[int, int], None], cost: float) -> None:
         take()
     finally:
         for future in waiting:
-            future.result()
+            if not future.cancel():  # a thread that woke up too late has nothing left to do: not waited for
+                future.result()
 
 
 def _pool(helpers: int) -> ThreadPoolExecutor:
