@@ -75,22 +75,23 @@ class _Call(NamedTuple):
     bank: tuple[Any, ...]  # addresses of state and parameters, number of cells; measured table; n_in
     scalars: tuple[np.generic, ...]  # keys, strength, noise of a pulse, write noise
     strength: float
+    places: tuple[int, ...]  # the addresses: a tensor that was replaced is another one
 
 
 def _call_of(bank: Bank, strength: float) -> _Call:
     """Return what was worked out at the last call, or work it out."""
     kept = bank.kept
-    if isinstance(kept, _Call) and kept.strength == strength:
+    places = (bank.hidden.data_ptr(), bank.pulses.data_ptr(), bank.read.data_ptr(), bank.rows.ctypes.data)
+    if isinstance(kept, _Call) and kept.strength == strength and kept.places == places:
         return kept
     assert bank.family is not None
     device, form = bank.device, form_of(bank.device)
-    places = (bank.hidden.data_ptr(), bank.pulses.data_ptr(), bank.read.data_ptr(), bank.rows.ctypes.data)
     chip = (*map(np.uint64, places), np.int64(bank.rows.shape[1]))
     numbers = (strength, device.c2c, device.c2c_additive, device.write_noise * device.dw_min.mean)
     scalars = (*bank.keys, *map(np.float32, numbers))
     kernels = dense_kernel(bank.family, form), sparse_kernel(bank.family, form)
-    bank.kept = _Call(*kernels, (chip, bank.table, bank.shape[1]), scalars, strength)
-    return bank.kept
+    bank.kept = call = _Call(*kernels, (chip, bank.table, bank.shape[1]), scalars, strength, places)
+    return call
 
 
 def _dense(call: _Call, cut: Pieces, columns: Columns, noted: Noted) -> Work:

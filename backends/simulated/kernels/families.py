@@ -1,6 +1,6 @@
 """Which kernel serves a device, and the device parameters in the order in which kernels read them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any
 
@@ -59,15 +59,27 @@ def rows_of(family: int | None, p: Parameters) -> Floats:
 
     That is one over the weights at which steps up and down end, and gamma and ``1 / (exp(gamma) - 1)``.
     """
-    rows = [p["dw_up"] * p["alive"], p["dw_down"] * p["alive"], p["w_max"], p["w_min"]]
+    count = {steps.CONSTANT: 4, steps.MEASURED: 4, None: 4, steps.POWER: 8, steps.EXPONENTIAL: 8}.get(family, 6)
+    rows = torch.empty(count, p["dw_up"].numel())
+    for row, values in zip(rows, _rows(family, p), strict=True):
+        row.copy_(values)  # one at a time: arrays may be large
+    return rows.numpy()
+
+
+def _rows(family: int | None, p: Parameters) -> Iterator[torch.Tensor]:
+    yield p["dw_up"] * p["alive"]
+    yield p["dw_down"] * p["alive"]
+    yield p["w_max"]
+    yield p["w_min"]
     if family == steps.SOFT_BOUNDS:
-        rows += [1.0 / p["w_max"], 1.0 / p["w_min"]]
-    if family in (steps.LINEAR, steps.POWER, steps.EXPONENTIAL):
-        rows += [1.0 / p["tau"], -1.0 / p["tau"]]
+        yield 1.0 / p["w_max"]
+        yield 1.0 / p["w_min"]
+    elif family in (steps.LINEAR, steps.POWER, steps.EXPONENTIAL):
+        yield 1.0 / p["tau"]
+        yield -1.0 / p["tau"]
     if family in (steps.POWER, steps.EXPONENTIAL):
-        gamma = p["gamma"]
-        rows += [gamma, (1.0 / torch.expm1(gamma.double())).to(gamma)]
-    return torch.stack(rows).cpu().numpy()
+        yield p["gamma"]
+        yield (1.0 / torch.expm1(p["gamma"].double())).to(p["gamma"])
 
 
 @cache
