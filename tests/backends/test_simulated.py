@@ -15,10 +15,11 @@ from rpudriver.backends.base import CrossbarBackend
 from rpudriver.backends.oracle import oracle
 from rpudriver.backends.registry import make
 from rpudriver.backends.simulated import native
+from rpudriver.backends.simulated.backend import SimulatedBackend
 from rpudriver.errors import CheckpointError
 from rpudriver.keyed import threads
 from rpudriver.trains import TrainSource, draw_trains
-from rpudriver.types import Cell, Port, Pulse, PulseTrains, Read
+from rpudriver.types import Cell, Port, Pulse, PulseTrains, Read, Scan
 from tests.backends.simulated.kernel_cases import force
 
 FAMILIES: dict[str, dict[str, Any]] = {
@@ -233,3 +234,17 @@ def test_a_chip_on_another_torch_device_takes_and_answers_on_the_callers(where: 
             backend.write(array, torch.zeros(5, 9))
             finals.append(oracle(backend).true_weights(array).cpu())
     assert (finals[0] - finals[1]).abs().mean() < 0.1
+
+
+def test_a_scan_sees_a_reference_that_was_pulsed_since_the_last_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    for whole in (True, False):
+        monkeypatch.setattr(SimulatedBackend, "takes_scans", whole)
+        backend = make("simulated", preset="asymmetric-100", seed=5)
+        backend.arm()
+        array = backend.allocate("W", 5, 9, Cell.REFERENCE)
+        scan = Scan(array, some_trains(5, 9, 0), torch.tensor([3, 8]), torch.tensor([2, 6]))
+        first = backend.run([scan])[0].values
+        backend.apply_pulses(array, some_trains(5, 9, 100), port=Port.REFERENCE, repeat=3)
+        found.append(torch.cat([first, backend.run([scan])[0].values]))
+    assert torch.equal(found[0], found[1])
