@@ -149,13 +149,14 @@ class CrossbarBackend(ABC):
         tallies = [validator.check(position, step) for position, step in enumerate(steps)]
         plan = [self._plan(step) for step in steps]
         sent = plan[0] if len(plan) == 1 else [part for parts in plan for part in parts]
-        results = self._execute(sent)
+        results = tuple(self._execute(sent))
         expected = sum([isinstance(part.step, (Read, Scan)) for part in sent])
         if len(results) != expected:
             raise BackendError(_MISCOUNT.format(len(results), expected))
         for step, tally in zip(steps, tallies, strict=True):
             self._count(step, tally)
-        return _join(steps, plan, list(results))
+        whole = all([len(parts) == 1 and parts[0].step is step for step, parts in zip(steps, plan, strict=True)])
+        return results if whole else _join(steps, plan, results)
 
     @final
     def apply_pulses(
@@ -374,7 +375,7 @@ def _rectangles(cell: Cell) -> int:
     return 1 if cell is Cell.SINGLE else 2
 
 
-def _join(steps: Steps, plan: Sequence[Sequence[Numbered]], results: list[ReadResult]) -> tuple[ReadResult, ...]:
+def _join(steps: Steps, plan: Sequence[Sequence[Numbered]], results: Sequence[ReadResult]) -> tuple[ReadResult, ...]:
     """Put together the results of steps that were sent in parts."""
     whole, taken = [], 0
     for step, sent in zip(steps, plan, strict=True):

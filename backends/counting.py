@@ -1,6 +1,6 @@
 """Looking through bit-packed trains and inputs, compiled: every step is checked and metered, so it must cost little."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numba as nb
 import numpy as np
@@ -8,7 +8,7 @@ import numpy.typing as npt
 import torch
 
 from rpudriver.keyed.intrinsics import float_of_bits, load_word
-from rpudriver.types import PulseTrains
+from rpudriver.types import PulseTrains, plain
 
 _U = np.uint32
 
@@ -46,19 +46,20 @@ def largest_size(values: torch.Tensor) -> float:
     """Return the largest absolute value of a tensor, 0 if it is empty; NaN or infinity where it holds such."""
     if not values.is_cpu or values.dtype is not torch.float32:
         return float(values.detach().abs().max()) if values.numel() else 0.0
-    values = (values.resolve_neg() if values.is_neg() else values).contiguous()
+    values = plain(values)
     return _largest(values.data_ptr(), values.numel())  # type: ignore[no-any-return]
 
 
-def check_places(columns: torch.Tensor, after: torch.Tensor, n_in: int, samples: int) -> tuple[bool, bool]:
-    """Return whether columns lie in ``[0, n_in)``, and whether `after` never falls and lies in ``[0, samples]``."""
-    good_columns, good_after = _places(_array(columns), _array(after), n_in, samples)
+Places = npt.NDArray[np.int64]
+
+
+def check_places(columns: Places, after: Places, n_in: int, samples: int) -> tuple[bool, bool]:
+    """Return whether columns lie in ``[0, n_in)``, and whether `after` never falls and lies in ``[0, samples]``.
+
+    Both are contiguous: one layout is compiled, not one for each that occurs.
+    """
+    good_columns, good_after = _places(columns, after, n_in, samples)
     return bool(good_columns), bool(good_after)
-
-
-def _array(values: torch.Tensor) -> npt.NDArray[Any]:
-    """Return the values on the CPU, contiguous: one layout is compiled, not one for each that occurs."""
-    return np.ascontiguousarray(values.numpy() if values.is_cpu else values.cpu().numpy())
 
 
 @nb.njit(cache=True, error_model="numpy", nogil=True)

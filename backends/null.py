@@ -30,7 +30,7 @@ class NullBackend(CrossbarBackend):
 
 def _zeros(step: Read | Scan) -> ReadResult:
     if isinstance(step, Scan):
-        shape, device = (len(step.columns), step.array.n_out), step.trains.x_words.device
+        shape, device = (len(step.columns), step.array.n_out), step.trains.device
     else:
         array = step.terms[0][0]
         shape, device = (len(step.x), array.n_in if step.transposed else array.n_out), step.x.device

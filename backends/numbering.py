@@ -60,7 +60,7 @@ def expand(numbered: Numbered) -> list[Numbered]:
     after, terms = scan.after.tolist(), ((scan.array, 1.0),)
     x = torch.zeros(len(after), scan.array.n_in)
     x[torch.arange(len(after)), scan.columns] = scan.amplitude
-    x = x.to(scan.trains.x_words.device)
+    x = x.to(scan.trains.device)
     steps, start, r = [], 0, 0
     while r < len(after):
         place, stop = after[r], bisect_right(after, after[r])
@@ -97,5 +97,5 @@ def joined(step: Read | Scan, parts: Sequence[ReadResult]) -> ReadResult:
 def _chained(scan: Scan, parts: Sequence[ReadResult]) -> ReadResult:
     if parts:
         return ReadResult(torch.cat([part.values for part in parts]), torch.cat([part.saturated for part in parts]))
-    nothing = torch.zeros(0, scan.array.n_out, device=scan.trains.x_words.device)
+    nothing = torch.zeros(0, scan.array.n_out, device=scan.trains.device)
     return ReadResult(nothing, nothing > 0)

@@ -106,7 +106,8 @@ class Validator:
 
     def _trains(self, where: str, step: Pulse | Scan, repeat: int) -> Tally:
         trains, array = step.trains, step.array
-        sides = (trains.d_words.shape[1], trains.x_words.shape[1])
+        x_words, d_words, *_ = trains.arrays
+        sides = d_words.shape[1], x_words.shape[1]
         if sides != array.shape:
             raise StepError(
                 f"{where}: trains for {sides[0]} x {sides[1]} lines do not fit array {array.name!r} of {array.shape}"
@@ -142,7 +143,7 @@ class Validator:
                 f"{where}: {len(step.columns)} columns and {len(step.after)} places; give one of each for a vector"
             )
         n_in, samples = step.array.n_in, len(step.trains)
-        good_columns, good_after = check_places(step.columns, step.after, n_in, samples)
+        good_columns, good_after = check_places(*step.places, n_in, samples)
         if not good_columns:
             raise StepError(f"{where}: columns must lie in [0, {n_in - 1}]; got {step.columns.tolist()}")
         if not good_after:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 import numpy.typing as npt
@@ -127,12 +127,22 @@ class PulseTrains:
     def of_arrays(cls, *arrays: npt.NDArray[Any]) -> "PulseTrains":
         """Return trains that share contiguous arrays, given in the order of the attributes.
 
-        For compiled code that makes them right by construction: nothing is checked here.
+        For compiled code that makes them right by construction: nothing is checked here. Tensors are made of them when
+        they are asked for, which compiled code never does.
         """
+        if len(arrays) != len(_FIELDS):
+            raise ValueError(f"trains have {len(_FIELDS)} arrays; got {len(arrays)}")
         trains = object.__new__(cls)
-        values = zip(_FIELDS, map(torch.from_numpy, arrays), strict=True)
-        trains.__dict__.update(values, arrays=arrays)  # past the frozen attributes and the cached property
+        trains.__dict__["arrays"] = arrays  # past the frozen attributes and the cached property
         return trains
+
+    if not TYPE_CHECKING:  # it would hide misspelt attributes
+
+        def __getattr__(self, name: str) -> torch.Tensor:
+            if name not in _FIELDS or "arrays" not in self.__dict__:
+                raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+            made = self.__dict__[name] = torch.from_numpy(self.arrays[_FIELDS.index(name)])
+            return made
 
     @cached_property
     def arrays(self) -> tuple[npt.NDArray[Any], ...]:
@@ -140,12 +150,17 @@ class PulseTrains:
         tensors = self.x_words, self.d_words, self.x_negative, self.d_negative, self.bl
         return tuple(np.ascontiguousarray(tensor.cpu().numpy()) for tensor in tensors)
 
+    @property
+    def device(self) -> torch.device:
+        """Where the words lie."""
+        return self.x_words.device if "x_words" in self.__dict__ else _CPU
+
     def __len__(self) -> int:
-        return self.bl.shape[0]
+        return self.bl.shape[0] if "bl" in self.__dict__ else len(self.arrays[-1])
 
     def to(self, device: torch.device) -> "PulseTrains":
         """Return the trains on a torch device; the bit lengths stay on the CPU."""
-        if self.x_words.device == device:
+        if self.device == device:
             return self
         return PulseTrains(
             self.x_words.to(device),
@@ -166,6 +181,7 @@ class PulseTrains:
         )
 
 
+_CPU = torch.device("cpu")
 _FIELDS = ("x_words", "d_words", "x_negative", "d_negative", "bl")  # of `PulseTrains`
 
 
@@ -228,6 +244,11 @@ class Scan:
     amplitude: float = 1.0
     kind: str = "update"
 
+    @cached_property
+    def places(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """`columns` and `after` as contiguous arrays, for compiled code to read."""
+        return np.ascontiguousarray(self.columns.numpy()), np.ascontiguousarray(self.after.numpy())
+
 
 @final
 @dataclass(frozen=True)
@@ -254,3 +275,15 @@ class ReadResult:
 
     values: torch.Tensor
     saturated: torch.Tensor
+
+    @cached_property
+    def any_saturated(self) -> bool:
+        """Whether any output of any vector is saturated."""
+        return bool(self.saturated.any())
+
+    @classmethod
+    def of_array(cls, values: torch.Tensor, saturated: npt.NDArray[np.bool_], any_saturated: bool) -> "ReadResult":
+        """Return what compiled code read, which knows already whether anything is saturated."""
+        result = cls(values, torch.from_numpy(saturated))
+        result.__dict__["any_saturated"] = any_saturated  # past the cached property
+        return result

@@ -35,7 +35,7 @@ def test_arrays_and_tensors_hold_the_same_trains() -> None:
     for name, tensor in given.items():
         assert torch.equal(getattr(again, name), tensor), name
     assert again[1:].arrays[-1].tolist() == [0, 7]  # a slice has arrays of its own
-    with pytest.raises(ValueError, match="zip"):
+    with pytest.raises(ValueError, match="5 arrays; got 4"):
         PulseTrains.of_arrays(*arrays[:4])
 
 

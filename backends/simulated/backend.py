@@ -47,7 +47,7 @@ class SimulatedBackend(CrossbarBackend):
         self._banks: dict[tuple[str, Port], Bank] = {}
         self._sums: dict[str, tuple[tuple[Any, ...], torch.Tensor]] = {}  # see `_weighted`
         self._seen: dict[str, tuple[Bank, torch.Tensor, torch.Tensor]] = {}  # bank, its read state, that as a matrix
-        self._turned: dict[str, tuple[int, torch.Tensor]] = {}  # see `_held_columns`
+        self._turned: dict[str, tuple[int, torch.Tensor]] = {}  # see `_turned_weights`
 
     def _allocate(self, array: Array) -> None:
         for port in _ports(array):
@@ -84,24 +84,26 @@ class SimulatedBackend(CrossbarBackend):
         array, bank = step.array, self._banks[step.array.name, Port.DEVICE]
         if self._preset.read.input_noise or not update.takes_snapshots(bank):
             return joined(step, self._execute(expand(numbered)))
-        action = Action(self.capabilities.kinds[step.kind].strength)
+        action, held = Action(self.capabilities.kinds[step.kind].strength), None
         values = update.scan(bank, step, action)
         if array.cell is not Cell.SINGLE:
             partner = self._banks[array.name, Port.REFERENCE]
             if array.cell is Cell.PAIR:
                 values = (values - update.scan(partner, step, replace(action, flip=True))) / 2
             else:
-                values -= self._held_columns(partner, step)
-        where = step.trains.x_words.device
-        result = self._periphery.read_columns(values, step.amplitude, array.name, numbered.vector)
+                held = self._turned_weights(partner)
+        where = step.trains.device
+        result = self._periphery.read_columns(values, held, step, array.name, numbered.vector)
+        if where == self._torch_device:
+            return result
         return ReadResult(result.values.to(where), result.saturated.to(where))
 
-    def _held_columns(self, partner: Bank, step: Scan) -> torch.Tensor:
-        """Return a scan's columns of held references, ``[R, n_out]``; they rarely change, so a transpose is kept."""
-        kept = self._turned.get(partner.stream)
-        if kept is None or kept[0] != partner.version:
-            kept = self._turned[partner.stream] = partner.version, partner.weights.t().contiguous()
-        return kept[1].index_select(0, step.columns.to(partner.read.device))
+    def _turned_weights(self, held: Bank) -> torch.Tensor:
+        """Return the weights of held references as ``[n_in, n_out]``; they rarely change, so they are kept."""
+        kept = self._turned.get(held.stream)
+        if kept is None or kept[0] != held.version:
+            kept = self._turned[held.stream] = held.version, held.weights.t().contiguous()
+        return kept[1]
 
     def _read(self, step: Read, first: int) -> ReadResult:
         head = step.terms[0][0]

@@ -12,7 +12,7 @@ from rpudriver.backends.simulated.devices.spec import ReadNoise
 from rpudriver.keyed import tensors as keyed
 from rpudriver.keyed.accelerator import available
 from rpudriver.keyed.arrays import stream_number
-from rpudriver.types import ReadResult
+from rpudriver.types import ReadResult, Scan
 
 PURPOSES = ("input", "weights", "output")
 
@@ -53,6 +53,10 @@ class Periphery:
     seed: int
     _packed: npt.NDArray[np.float32] = field(init=False, repr=False, compare=False)
     _streams: dict[tuple[str, bool], tuple[np.uint64, npt.NDArray[np.uint32]]] = field(
+        init=False, repr=False, compare=False, default_factory=dict
+    )
+
+    _amplitudes: dict[float, tuple[np.float32, np.float32]] = field(
         init=False, repr=False, compare=False, default_factory=dict
     )
 
@@ -123,36 +127,49 @@ class Periphery:
             x = (x.resolve_neg() if x.is_neg() else x).contiguous()
             values = torch.empty(1, lines, dtype=torch.float32)  # on a line of cache, as numpy's need not be
             places = weights.data_ptr(), rows, columns, transposed, x.data_ptr(), values.data_ptr()
-            products.read_one(*places, saturated, seed, streams, first, self._packed, gain)
-            return ReadResult(values, torch.from_numpy(saturated))
+            some = products.read_one(*places, saturated, seed, streams, first, self._packed, gain)
+            return ReadResult.of_array(values, saturated, some)
         vectors, keys = x.contiguous().numpy(), (seed, streams, np.uint64(first))
         sent, lengths = np.empty_like(vectors), np.empty(len(vectors), np.float32)
         products.send(vectors, sent, lengths, keys, self._packed)
         q = torch.from_numpy(sent)
         values = q @ weights if transposed else q @ weights.t()
-        products.receive(values.numpy(), saturated, lengths, keys, self._packed, np.float32(gain))
-        return ReadResult(values, torch.from_numpy(saturated))
+        some = products.receive(values.numpy(), saturated, lengths, keys, self._packed, np.float32(gain))
+        return ReadResult.of_array(values, saturated, some)
 
-    def read_columns(self, values: torch.Tensor, amplitude: float, stream: str, first: int) -> ReadResult:
-        """Return what reads of single columns bring up, one vector each.
+    def read_columns(
+        self, values: torch.Tensor, held: torch.Tensor | None, step: Scan, stream: str, first: int
+    ) -> ReadResult:
+        """Return what the reads of a scan bring up, on a chip whose inputs have no noise.
 
         Parameters
         ----------
-        values : float32 tensor ``[R, n_out]``, the columns' weights.
-        amplitude : float
-            Input of the column; all others are 0.
+        values : float32 tensor ``[R, n_out]``, contiguous
+            The columns' weights when their turn came; changed in place.
+        held : float32 tensor ``[n_in, n_out]``, contiguous, optional
+            Weights of all columns, transposed, that are to be subtracted.
         """
-        x = torch.full((1, 1), amplitude)
         if not values.is_cpu:
+            if held is not None:
+                values = values - held.index_select(0, step.columns.to(held.device))
+            x = torch.full((1, 1), step.amplitude)
             q = float(convert(x, self.capabilities.input_bits, self.capabilities.input_bound))
             return self._finished(values * q, abs(q), stream, first)
-        keys = (*self._keys(stream, False), np.uint64(first))
-        sent, length = np.empty((1, 1), np.float32), np.empty(1, np.float32)
-        products.send(x.numpy(), sent, length, keys, self._packed)
-        y = values * float(sent[0, 0])
-        saturated = np.empty(tuple(y.shape), np.bool_)
-        products.receive(y.numpy(), saturated, np.repeat(length, len(y)), keys, self._packed, np.float32(1))
-        return ReadResult(y, torch.from_numpy(saturated))
+        saturated = np.empty(values.shape, np.bool_)
+        held_at = 0 if held is None else held.data_ptr()
+        places = values.data_ptr(), saturated, held_at, step.places[0]
+        some = products.receive_columns(
+            *places, *self._single(step.amplitude), *self._keys(stream, False), first, self._packed
+        )
+        return ReadResult.of_array(values, saturated, some)
+
+    def _single(self, amplitude: float) -> tuple[np.float32, np.float32]:
+        """Return an input after its converter and its size, as it goes to one column and nothing to the others."""
+        known = self._amplitudes.get(amplitude)
+        if known is None:
+            sent = convert(torch.tensor(amplitude), self.capabilities.input_bits, self.capabilities.input_bound)
+            known = self._amplitudes[amplitude] = np.float32(sent), np.float32(abs(sent))
+        return known
 
     def _keys(self, stream: str, transposed: bool) -> tuple[np.uint64, npt.NDArray[np.uint32]]:
         """Return the seed and the numbers of the three streams of a read."""

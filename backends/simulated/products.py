@@ -58,10 +58,15 @@ def _convert(row, half, bound, level):  # type: ignore[no-untyped-def]
 
 @compiled
 def _clip(row, bound, saturated):  # type: ignore[no-untyped-def]
+    """Hold outputs within the bound; note which reach it, and return whether any does."""
+    some = np.uint8(0)
     for n in range(len(row)):
         value = row[n]
-        saturated[n] = abs(value) >= bound
+        beyond = abs(value) >= bound
+        saturated[n] = beyond
+        some |= np.uint8(beyond)
         row[n] = min(max(value, -bound), bound)
+    return some != 0
 
 
 @reordered
@@ -86,17 +91,19 @@ def _send(x, out, keys, scales, vector):  # type: ignore[no-untyped-def]
 
 @compiled
 def _receive(y, saturated, length, keys, scales, gain, vector):  # type: ignore[no-untyped-def]
-    """Add weight and output noise to a vector of outputs, clip and convert it, and note where it saturated."""
+    """Add weight and output noise to a vector of outputs, clip and convert it; return whether any of it saturated."""
+    some = False
     if scales[WEIGHT_NOISE] > F(0):
         _add_noise(y, F(F(gain * scales[WEIGHT_NOISE]) * length), keys, WEIGHTS, vector)
     if scales[OUTPUT_NOISE] > F(0):
         _add_noise(y, scales[OUTPUT_NOISE], keys, OUTPUT, vector)
     if scales[BOUND] > F(0):
-        _clip(y, scales[BOUND], saturated)
+        some = _clip(y, scales[BOUND], saturated)
     else:
         saturated[:] = False
     if scales[HALF] > F(0):
         _convert(y, scales[HALF], scales[BOUND], scales[LEVEL])
+    return some
 
 
 @compiled
@@ -113,9 +120,36 @@ def send(x, out, lengths, keys, scales):  # type: ignore[no-untyped-def]
 
 @compiled
 def receive(y, saturated, lengths, keys, scales, gain):  # type: ignore[no-untyped-def]
-    """Turn products ``[B, n]`` into what the output converters tell, in place."""
+    """Turn products ``[B, n]`` into what the output converters tell, in place; return whether any saturated."""
+    some = False
     for b in range(len(y)):
-        _receive(y[b], saturated[b], lengths[b], keys, scales, gain, b)
+        some |= _receive(y[b], saturated[b], lengths[b], keys, scales, gain, b)
+    return some
+
+
+@compiled
+def receive_columns(y_at, saturated, held_at, columns, sent, length, seed, streams, first, scales):  # type: ignore[no-untyped-def]
+    """Turn weights of single columns into what reads of them bring up, in place; return whether any saturated.
+
+    Parameters
+    ----------
+    y_at : address of float32 ``[R, n]``.
+    saturated : bool ``[R, n]``.
+    held_at : address of float32 ``[columns of the array, n]``, what is subtracted from column ``columns[r]``, or 0.
+    sent, length : input of the column after its converter, and its size.
+    """
+    y, keys = carray(_floats_at(y_at), saturated.shape), (seed, streams, U64(first))
+    lines, some = saturated.shape[1], False
+    for r in range(len(saturated)):
+        row = y[r]
+        if held_at:
+            held = carray(_floats_at(held_at + 4 * lines * columns[r]), lines)
+            for n in range(lines):
+                row[n] = F(row[n] - held[n])
+        for n in range(lines):
+            row[n] = F(row[n] * sent)
+        some |= _receive(row, saturated[r], length, keys, scales, F(1), r)
+    return some
 
 
 @reordered
@@ -162,7 +196,7 @@ def _transposed(weights, x, y):  # type: ignore[no-untyped-def]
 
 @compiled
 def read_one(weights_at, rows, columns, transposed, x_at, y_at, saturated, seed, streams, first, scales, gain):  # type: ignore[no-untyped-def]
-    """Read a single vector into ``saturated [1, m]`` and the memory at `y_at`: everything in one call.
+    """Read a single vector into ``saturated [1, m]`` and the memory at `y_at`; return whether any of it saturated.
 
     Weights ``[rows, columns]``, inputs and outputs are float32, contiguous and named by their addresses: a tensor tells
     its address ten times faster than it makes an array.
@@ -177,4 +211,4 @@ def read_one(weights_at, rows, columns, transposed, x_at, y_at, saturated, seed,
         _transposed(weights, sent, y)
     else:
         _forward(weights, sent, y)
-    _receive(y, saturated[0], length, keys, scales, F(gain), 0)
+    return _receive(y, saturated[0], length, keys, scales, F(gain), 0)
