@@ -21,6 +21,7 @@ from rpudriver.backends.meter import CostMeter
 from rpudriver.backends.numbering import Counters, Numbered, expand, is_plain, joined, number_read, split
 from rpudriver.backends.placement import Diagonals
 from rpudriver.backends.snapshots import VERSION, check_snapshot, check_state
+from rpudriver.backends.updates import Bounds, Done, Update
 from rpudriver.backends.validation import Limits, Validator, check_limits
 from rpudriver.backends.writing import write_and_verify
 from rpudriver.config.model import did_you_mean
@@ -81,7 +82,7 @@ class CrossbarBackend(ABC):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        for name in ("run", "apply_pulses", "read_matvec", "allocate", "check_fit", "snapshot", "restore"):
+        for name in ("run", "update", "apply_pulses", "read_matvec", "allocate", "check_fit", "snapshot", "restore"):
             if name in cls.__dict__:
                 raise TypeError(f"{cls.__name__} must not override {name}: implement _execute and the other hooks")
 
@@ -157,6 +158,29 @@ class CrossbarBackend(ABC):
             self._count(step, tally)
         whole = all([len(parts) == 1 and parts[0].step is step for step, parts in zip(steps, plan, strict=True)])
         return results if whole else _join(steps, plan, results)
+
+    @final
+    def update(self, update: Update) -> torch.Tensor:
+        """Draw the trains of a mini-batch, pulse an array with them, and return what was read, float32 ``[R, n_out]``.
+
+        The same as ``run([update.step()])``, which says more of it, and what is done where the chip has no other way.
+
+        Raises
+        ------
+        NotArmedError, StepError, LimitError, UnsupportedError
+            Nothing was sent.
+        """
+        validator, done = self._armed(), None
+        if validator.bounds is not None and validator.fits(update):
+            counters = self._state.counters[update.array.name]
+            done = self._update(update, counters.vectors, validator.bounds)
+        if done is None:
+            results = self.run([update.step()])
+            return results[0].values if results else update.d.new_zeros(0, update.array.n_out)
+        counters.samples += update.x.shape[0]
+        counters.vectors += update.columns.shape[0]
+        self._state.meter.add_update(update, done.tally, self._capabilities)
+        return done.reads.values
 
     @final
     def apply_pulses(
@@ -297,6 +321,13 @@ class CrossbarBackend(ABC):
 
         Sums occur only where the chip can sum, scans only where `takes_scans` is set.
         """
+
+    def _update(self, update: Update, vector: int, bounds: Bounds) -> Done | None:
+        """Do an update in a way of the chip's own, bit for bit what its step does; `vector` numbers its first read.
+
+        None, and nothing done, where there is no such way, or where the trains are out of bounds.
+        """
+        return None
 
     @abstractmethod
     def _save(self, array: Array) -> dict[str, torch.Tensor]:

@@ -39,7 +39,7 @@ class Tally(NamedTuple):
 
 def tally(trains: PulseTrains) -> Tally:
     """Go through the trains once, on the CPU."""
-    return Tally._make(_tally(*trains.arrays))
+    return Tally._make(tally_of_arrays(*trains.arrays))
 
 
 def largest_size(values: torch.Tensor) -> float:
@@ -63,8 +63,8 @@ def check_places(columns: Places, after: Places, n_in: int, samples: int) -> tup
 
 
 @nb.njit(cache=True, error_model="numpy", nogil=True)
-def _tally(x_words, d_words, x_negative, d_negative, bl):  # type: ignore[no-untyped-def]
-    """Return the fields of `Tally`."""
+def tally_of_arrays(x_words, d_words, x_negative, d_negative, bl):  # type: ignore[no-untyped-def]
+    """Return the fields of `Tally`, for other compiled code."""
     samples, words = x_words.shape[0], x_words.shape[2]
     late, longest, total, lines, coincidences, slots = -1, 0, 0, 0, 0, 0
     up = down = False

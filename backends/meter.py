@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from rpudriver.backends.capabilities import Capabilities
 from rpudriver.backends.counting import Tally
+from rpudriver.backends.updates import Update
 from rpudriver.types import Pulse, Read, Scan, Wait
 
 
@@ -33,7 +34,7 @@ class CostMeter:
 
     def add_pulse(self, step: Pulse, tally: Tally, capabilities: Capabilities) -> None:
         """Count a `Pulse`."""
-        self._add_trains(step, tally, step.repeat, capabilities)
+        self._add_trains(step.kind, len(step.trains), tally, step.repeat, capabilities)
 
     def add_read(self, step: Read, capabilities: Capabilities) -> None:
         """Count a `Read`, made at once where the chip can sum and one by one where it cannot."""
@@ -43,17 +44,24 @@ class CostMeter:
 
     def add_scan(self, step: Scan, tally: Tally, capabilities: Capabilities) -> None:
         """Count a `Scan`: its pulses and its reads."""
-        self._add_trains(step, tally, 1, capabilities)
+        self._add_trains(step.kind, len(step.trains), tally, 1, capabilities)
         self._add_vectors(step.columns.shape[0], step.array.n_out, capabilities)
 
-    def _add_trains(self, step: Pulse | Scan, tally: Tally, repeat: int, capabilities: Capabilities) -> None:
-        kind = capabilities.kinds[step.kind]
-        self.samples += repeat * len(step.trains)
+    def add_update(self, update: Update, tally: Tally, capabilities: Capabilities) -> None:
+        """Count an `Update` as the `Scan` or `Pulse` that it stands for."""
+        self._add_trains("update", update.x.shape[0], tally, 1, capabilities)
+        vectors = update.columns.shape[0]
+        if vectors:
+            self._add_vectors(vectors, update.array.n_out, capabilities)
+
+    def _add_trains(self, kind: str, samples: int, tally: Tally, repeat: int, capabilities: Capabilities) -> None:
+        pulse = capabilities.kinds[kind]
+        self.samples += repeat * samples
         self.line_pulses += repeat * tally.line_pulses
         self.coincidences += repeat * tally.coincidences
-        self.chip_time_s += repeat * tally.slots * (kind.width_s + capabilities.slot_gap_s)
+        self.chip_time_s += repeat * tally.slots * (pulse.width_s + capabilities.slot_gap_s)
         self.energy_j += repeat * (
-            tally.line_pulses * kind.line_pulse_energy_j + tally.coincidences * kind.coincidence_energy_j
+            tally.line_pulses * pulse.line_pulse_energy_j + tally.coincidences * pulse.coincidence_energy_j
         )
 
     def _add_vectors(self, vectors: int, lines: int, capabilities: Capabilities) -> None:

@@ -8,10 +8,12 @@ import torch
 
 from rpudriver.backends.capabilities import Capabilities
 from rpudriver.backends.counting import Tally, check_places, largest_size, tally
+from rpudriver.backends.updates import NOWHERE, Bounds, Update
 from rpudriver.config.model import did_you_mean
 from rpudriver.errors import LimitError, StepError, UnsupportedError
 from rpudriver.types import Array, Cell, Port, Pulse, Read, Scan, Step, Wait
 
+UNLIMITED = 2**62  # pulses on one device
 FLOAT32_SLACK = 1 + 2.0**-23  # a bound like 0.3 is a little larger as a float32 than as a float
 
 
@@ -61,7 +63,8 @@ class Validator:
 
     def __init__(self, capabilities: Capabilities, arrays: dict[str, Array], limits: Limits) -> None:
         self._capabilities, self._arrays, self._limits = capabilities, arrays, limits
-        self._longest, _ = limits.within(capabilities)
+        self._longest, self._largest = limits.within(capabilities)
+        self.bounds = self._update_bounds()
 
     def check(self, position: int, step: Step) -> Tally | None:
         """Raise `StepError`, `LimitError` or `UnsupportedError`, naming the step by its position.
@@ -84,6 +87,32 @@ class Validator:
             case _:
                 raise StepError(f"{where}: {type(step).__name__} is not a step; use Pulse, Read, Scan or Wait")
         return None
+
+    def _update_bounds(self) -> Bounds | None:
+        """Return what trains of kind ``update`` must keep within, None where it is not armed."""
+        armed, kinds, polarity = self._limits, self._limits.kinds, self._capabilities.kinds["update"].polarity
+        if kinds is not None and "update" not in kinds:
+            return None
+        budget = UNLIMITED if armed.max_device_pulses is None else armed.max_device_pulses
+        return Bounds(self._longest, budget, polarity != "down", polarity != "up")
+
+    def fits(self, update: Update) -> bool:
+        """Return whether nothing is wrong with an update but, perhaps, its trains; what is wrong, its step tells."""
+        array, x, d = update.array, update.x, update.d
+        if self._arrays.get(array.name) is not array or not 0 < update.amplitude <= self._largest:
+            return False
+        drawing = update.drawing
+        if x.ndim != 2 or not (drawing.lr >= 0 and drawing.dw_min > 0 and drawing.max_bl >= 1):
+            return False
+        samples = x.shape[0]
+        if x.shape[1] != array.n_in or d.shape != (samples, array.n_out):
+            return False
+        reads = update.columns
+        if reads is NOWHERE and update.after is NOWHERE:
+            return True
+        if reads.shape != update.after.shape or reads.dtype is not torch.int64 or update.after.dtype is not torch.int64:
+            return False
+        return reads.is_cpu and update.after.is_cpu and all(check_places(*update.places, array.n_in, samples))
 
     def _known(self, where: str, array: Array) -> None:
         known = self._arrays.get(array.name)

@@ -33,6 +33,11 @@ class TrainSource:
         """The numbers of both streams, as compiled code takes them."""
         return _U(stream_number(f"{self.stream}/x")), _U(stream_number(f"{self.stream}/d"))
 
+    @cached_property
+    def transfer(self) -> "TrainSource":
+        """Where the trains of transfers draw from: streams of their own."""
+        return TrainSource(self.seed, f"{self.stream}/transfer")
+
 
 def draw_trains(
     x: torch.Tensor,
@@ -66,11 +71,10 @@ def draw_trains(
     """
     if not (lr >= 0 and dw_min > 0 and max_bl >= 1):
         raise StepError(f"need lr >= 0, dw_min > 0, max_bl >= 1; got {lr}, {dw_min}, {max_bl}")
-    x, d = x.detach(), d.detach()
     options = (lr, dw_min, max_bl, update_management, bl_management)
     if x.is_cpu and d.is_cpu and x.dtype is torch.float32 and d.dtype is torch.float32:
         return _compiled_trains(x, d, options, source, first)
-    return _torch_trains(x, d, options, source, first)
+    return _torch_trains(x.detach(), d.detach(), options, source, first)
 
 
 _Options = tuple[float, float, int, bool, bool]  # lr, dw_min, max_bl, update_management, bl_management
@@ -80,7 +84,7 @@ def _compiled_trains(
     x: torch.Tensor, d: torch.Tensor, options: _Options, source: TrainSource, first: int
 ) -> PulseTrains:
     """Return the trains of float32 tensors on the CPU."""
-    x_values, d_values = x.contiguous().numpy(), d.contiguous().numpy()
+    x_values, d_values = _array(x), _array(d)
     samples = len(x_values)
     x_negative, d_negative = np.empty(x_values.shape, np.bool_), np.empty(d_values.shape, np.bool_)
     active, amplitude, bl = np.empty((2, samples), np.int64), np.empty((2, samples)), np.empty(samples, np.int64)
@@ -103,6 +107,10 @@ def _compiled_trains(
         work = partial(_fill, *key, x_values, d_values, active, amplitude, bl, x_words, d_words)
         threads.share(2 * samples, work, cost)
     return PulseTrains.of_arrays(x_words, d_words, x_negative, d_negative, bl)
+
+
+def _array(values: torch.Tensor) -> npt.NDArray[np.float32]:
+    return np.ascontiguousarray((values.detach() if values.requires_grad else values).numpy())
 
 
 _Words = npt.NDArray[np.uint32]
@@ -181,6 +189,30 @@ def _manage_and_fill(  # type: ignore[no-untyped-def]
     if side < 0:
         _fill(seed, streams, first, x, d, active, amplitude, bl, x_words, d_words, 0, 2 * len(bl))
     return side, sample
+
+
+@native.compiled
+def draw_words(seed, streams, first, x, d, options):  # type: ignore[no-untyped-def]
+    """Return trains as `draw_trains` does, for other compiled code to call.
+
+    Parameters
+    ----------
+    x, d : contiguous float32 ``[B, n_in]`` and ``[B, n_out]``.
+    options : lr, dw_min, max_bl, update_management, bl_management.
+
+    Returns
+    -------
+    Whether all is finite, and the arrays of `PulseTrains`; nothing is drawn where it is not.
+    """
+    samples = len(x)
+    x_negative, d_negative = np.empty(x.shape, np.bool_), np.empty(d.shape, np.bool_)
+    active, amplitude, bl = np.empty((2, samples), np.int64), np.empty((2, samples)), np.empty(samples, np.int64)
+    side, _, longest = _manage(x, d, x_negative, d_negative, options, active, amplitude, bl)
+    words = max(1, (longest + 31) // 32)
+    x_words, d_words = np.empty((*x.shape, words), _U), np.empty((*d.shape, words), _U)
+    if side < 0:
+        _fill(seed, streams, first, x, d, active, amplitude, bl, x_words, d_words, 0, 2 * samples)
+    return side < 0, x_words, d_words, x_negative, d_negative, bl
 
 
 def _torch_trains(x: torch.Tensor, d: torch.Tensor, options: _Options, source: TrainSource, first: int) -> PulseTrains:

@@ -10,12 +10,13 @@ import torch
 from rpudriver.backends.base import CrossbarBackend, Numbered
 from rpudriver.backends.capabilities import Capabilities
 from rpudriver.backends.numbering import expand, is_plain, joined
-from rpudriver.backends.simulated import update
+from rpudriver.backends.simulated import fused, update
 from rpudriver.backends.simulated.bank import Bank, new_bank
 from rpudriver.backends.simulated.devices.spec import Preset
 from rpudriver.backends.simulated.options import fingerprint, parse_options
 from rpudriver.backends.simulated.periphery import Periphery
 from rpudriver.backends.simulated.pulses import Action
+from rpudriver.backends.updates import Bounds, Done, Update
 from rpudriver.errors import ConfigError
 from rpudriver.types import Array, Cell, Port, Pulse, Read, ReadResult, Scan
 
@@ -47,6 +48,7 @@ class SimulatedBackend(CrossbarBackend):
         self._banks: dict[tuple[str, Port], Bank] = {}
         self._sums: dict[str, tuple[tuple[Any, ...], torch.Tensor]] = {}  # see `_weighted`
         self._seen: dict[str, tuple[Bank, torch.Tensor, torch.Tensor]] = {}  # bank, its read state, that as a matrix
+        self._memory = fused.Workspace()
         self._turned: dict[str, tuple[int, torch.Tensor]] = {}  # see `_turned_weights`
 
     def _allocate(self, array: Array) -> None:
@@ -97,6 +99,18 @@ class SimulatedBackend(CrossbarBackend):
         if where == self._torch_device:
             return result
         return ReadResult(result.values.to(where), result.saturated.to(where))
+
+    def _update(self, update: Update, vector: int, bounds: Bounds) -> Done | None:
+        array = update.array
+        bank = self._banks[array.name, Port.DEVICE]
+        if array.cell is Cell.PAIR or self._preset.read.input_noise or not fused.takes(bank, update):
+            return None
+        done = fused.apply(bank, update, bounds, self.capabilities.kinds["update"].strength, self._memory)
+        if done is None:
+            return None
+        noted, tally = done
+        held = self._turned_weights(self._banks[array.name, Port.REFERENCE]) if array.cell is Cell.REFERENCE else None
+        return Done(self._periphery.read_columns(noted, held, update, array.name, vector), tally)
 
     def _turned_weights(self, held: Bank) -> torch.Tensor:
         """Return the weights of held references as ``[n_in, n_out]``; they rarely change, so they are kept."""

@@ -67,6 +67,20 @@ def apply_trains(
     return noted
 
 
+def apply_cut(bank: Bank, cut: Pieces, slots: pieces.Slots, strength: float, columns: Columns, noted: Noted) -> None:
+    """Pulse a bank once with trains that are cut already, and note columns as `apply_trains` does.
+
+    Parameters
+    ----------
+    slots : what `pieces.slots_of` says of them.
+    noted : float32 ``[R, n_out]``, filled.
+    """
+    call = _call_of(bank, strength)
+    dense, cost = _plan(bank, cut, 1)
+    work = _dense(call, cut, columns, noted) if dense else _sparse_of(call, cut, slots, columns, noted)
+    share(bank.shape[0], partial(work, 1), cost)
+
+
 class _Call(NamedTuple):
     """The kernels of a bank and what they take from it; its tensors live as long as their addresses are in use."""
 
@@ -106,8 +120,10 @@ def _dense(call: _Call, cut: Pieces, columns: Columns, noted: Noted) -> Work:
 
 
 def _sparse(call: _Call, cut: Pieces, columns: Columns, noted: Noted) -> Work:
-    slots = pieces.slots_of(cut.columns)
+    return _sparse_of(call, cut, pieces.slots_of(cut.columns), columns, noted)
 
+
+def _sparse_of(call: _Call, cut: Pieces, slots: pieces.Slots, columns: Columns, noted: Noted) -> Work:
     def work(repeat: int, first: int, last: int) -> None:
         call.sparse(first, last, *call.bank, cut, *slots, repeat, columns, noted, call.scalars)
 

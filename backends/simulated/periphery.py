@@ -9,6 +9,7 @@ import torch
 from rpudriver.backends.capabilities import Capabilities
 from rpudriver.backends.simulated import products
 from rpudriver.backends.simulated.devices.spec import ReadNoise
+from rpudriver.backends.updates import Update
 from rpudriver.keyed import tensors as keyed
 from rpudriver.keyed.accelerator import available
 from rpudriver.keyed.arrays import stream_number
@@ -138,7 +139,7 @@ class Periphery:
         return ReadResult.of_array(values, saturated, some)
 
     def read_columns(
-        self, values: torch.Tensor, held: torch.Tensor | None, step: Scan, stream: str, first: int
+        self, values: torch.Tensor, held: torch.Tensor | None, step: Scan | Update, stream: str, first: int
     ) -> ReadResult:
         """Return what the reads of a scan bring up, on a chip whose inputs have no noise.
 

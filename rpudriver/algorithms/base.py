@@ -8,10 +8,12 @@ from typing import Annotated, Any, ClassVar, Generic, TypeVar
 import torch
 from pydantic import Field
 
+from rpudriver.algorithms.transfer import NO_TRANSFERS, Transfers
 from rpudriver.backends.base import CrossbarBackend
+from rpudriver.backends.updates import Drawing, Update
 from rpudriver.config.model import StrictModel
-from rpudriver.trains import TrainSource, draw_trains
-from rpudriver.types import Array, Cell, PulseTrains
+from rpudriver.trains import TrainSource
+from rpudriver.types import Array, Cell
 
 
 @dataclass(frozen=True)
@@ -74,22 +76,25 @@ class Algorithm(StrictModel, Generic[StateT]):
         lr : learning rate: the expected change of the weights is ``lr * sum_b d_b x_b^T``.
         """
 
-    def trains(
-        self, backend: CrossbarBackend, source: TrainSource, first: int, x: torch.Tensor, d: torch.Tensor, lr: float
-    ) -> PulseTrains:
-        """Return trains for ``lr * d x^T`` by this algorithm's management settings, within the armed limits."""
-        longest, _ = backend.allowed
-        return draw_trains(
-            x,
-            d,
-            lr=lr,
-            dw_min=backend.capabilities.device.dw_min,
-            max_bl=min(self.max_bl, longest),
-            source=source,
-            first=first,
-            update_management=self.update_management,
-            bl_management=self.bl_management,
-        )
+    def update(
+        self,
+        backend: CrossbarBackend,
+        array: Array,
+        source: TrainSource,
+        first: int,
+        x: torch.Tensor,
+        d: torch.Tensor,
+        lr: float,
+        transfers: Transfers = NO_TRANSFERS,
+    ) -> Update:
+        """Return the update of an array by ``lr * d x^T``, by this algorithm's management and the armed limits.
+
+        Columns are read with the largest input that the chip has and that is armed, 1 on most chips.
+        """
+        longest, largest = backend.allowed
+        dw_min, max_bl = backend.capabilities.device.dw_min, min(self.max_bl, longest)
+        drawing = Drawing(lr, dw_min, max_bl, self.update_management, self.bl_management)
+        return Update(array, x, d, drawing, source, first, transfers.columns, transfers.after, largest)
 
 
 def save_state(state: State) -> dict[str, Any]:

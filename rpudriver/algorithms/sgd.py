@@ -12,7 +12,7 @@ import torch
 from rpudriver.algorithms.base import Algorithm, State
 from rpudriver.backends.base import CrossbarBackend
 from rpudriver.trains import TrainSource
-from rpudriver.types import Array, Pulse
+from rpudriver.types import Array
 
 
 class AnalogSGD(Algorithm[State]):
@@ -28,6 +28,5 @@ class AnalogSGD(Algorithm[State]):
         return ((state.arrays["C"], 1.0),)
 
     def step(self, backend: CrossbarBackend, state: State, x: torch.Tensor, d: torch.Tensor, lr: float) -> State:
-        trains = self.trains(backend, state.source, state.samples, x, d, lr)
-        backend.run([Pulse(state.arrays["C"], trains)])
+        backend.update(self.update(backend, state.arrays["C"], state.source, state.samples, x, d, lr))
         return replace(state, samples=state.samples + x.shape[0])

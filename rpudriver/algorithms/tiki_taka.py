@@ -3,7 +3,6 @@
 from dataclasses import replace
 from typing import Annotated, ClassVar, Literal
 
-import numpy as np
 import torch
 from pydantic import Field
 
@@ -11,7 +10,7 @@ from rpudriver.algorithms.base import Algorithm, State
 from rpudriver.algorithms.transfer import schedule, train_and_read
 from rpudriver.backends.base import CrossbarBackend
 from rpudriver.trains import TrainSource
-from rpudriver.types import Array, Pulse
+from rpudriver.types import Array
 
 
 class TikiTaka(Algorithm[State]):
@@ -38,14 +37,12 @@ class TikiTaka(Algorithm[State]):
         return ((state.arrays["A"], self.gamma), c) if self.gamma else (c,)
 
     def step(self, backend: CrossbarBackend, state: State, x: torch.Tensor, d: torch.Tensor, lr: float) -> State:
-        trains = self.trains(backend, state.source, state.samples, x, d, self.fast_lr)
         transfers = schedule(state.samples, x.shape[0], self.n_s, x.shape[1])
-        reads = train_and_read(backend, state.arrays["A"], trains, transfers)
+        a, c, source = state.arrays["A"], state.arrays["C"], state.source
+        reads = train_and_read(backend, self.update(backend, a, source, state.samples, x, d, self.fast_lr, transfers))
         if len(transfers):
-            one_hot = torch.zeros(len(transfers), x.shape[1])
-            one_hot.numpy()[np.arange(len(transfers)), transfers.columns.numpy()] = 1.0
-            source = TrainSource(state.source.seed, f"{state.source.stream}/transfer")
-            first = state.samples // self.n_s
-            onto_c = self.trains(backend, source, first, one_hot.to(reads.device), reads, lr * self.transfer_lr)
-            backend.run([Pulse(state.arrays["C"], onto_c)])
+            one_hot, first = transfers.one_hot(x.shape[1]).to(reads.device), state.samples // self.n_s
+            backend.update(
+                self.update(backend, c, source.transfer, first, one_hot, reads, lr * self.transfer_lr)
+            )
         return replace(state, samples=state.samples + x.shape[0])

@@ -55,9 +55,9 @@ class TTv2(Algorithm[TTv2State]):
     def step(
         self, backend: CrossbarBackend, state: TTv2State, x: torch.Tensor, d: torch.Tensor, lr: float
     ) -> TTv2State:
-        trains = self.trains(backend, state.source, state.samples, x, d, self.fast_lr)
         transfers = schedule(state.samples, x.shape[0], self.n_s, x.shape[1])
-        reads = train_and_read(backend, state.arrays["A"], trains, transfers)
+        a, source = state.arrays["A"], state.source
+        reads = train_and_read(backend, self.update(backend, a, source, state.samples, x, d, self.fast_lr, transfers))
         buffer = state.buffer.to(reads.device)  # made on the CPU
         if len(transfers):
             gain = lr * self.transfer_lr / backend.capabilities.device.dw_min

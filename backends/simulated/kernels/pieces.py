@@ -20,6 +20,7 @@ TILE = 128  # columns that a kernel looks at together; their words for a batch s
 
 Words = npt.NDArray[np.uint32]
 Numbers = npt.NDArray[np.int32]
+Slots = tuple[Numbers, Words]  # what `slots_of` returns
 
 
 class Pieces(NamedTuple):

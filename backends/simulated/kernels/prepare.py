@@ -1,0 +1,86 @@
+"""All that goes before the pulses of a mini-batch, in one compiled call: trains are drawn, looked through, and cut.
+
+It calls what draws, tallies and cuts trains elsewhere, so its results are theirs bit for bit. They are put into memory
+that the caller keeps: an array that compiled code returns costs a microsecond.
+"""
+
+from typing import Any
+
+import numpy as np
+from numba.core import types as untyped_types
+from numba.np.numpy_support import carray
+
+from rpudriver import trains
+from rpudriver.backends import counting
+from rpudriver.backends.simulated.kernels.caching import compiled_as
+from rpudriver.backends.simulated.kernels.pieces import _cut, slots_of
+from rpudriver.keyed.intrinsics import intrinsic
+from rpudriver.keyed.native import compiled
+
+types: Any = untyped_types
+U = np.uint32
+
+
+@intrinsic
+def _floats_at(context, address):  # type: ignore[no-untyped-def]
+    """Return the pointer to float32 of an address."""
+    pointer = types.CPointer(types.float32)
+
+    def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.inttoptr(args[0], context.get_value_type(pointer))
+
+    return pointer(types.uint64), build
+
+
+@compiled
+def _rows(address, stride, samples, lines):  # type: ignore[no-untyped-def]
+    """Return float32 ``[samples, lines]`` at an address, rows `stride` numbers apart, contiguous."""
+    memory = carray(_floats_at(address), samples * stride)
+    if stride == lines:
+        return memory.reshape(samples, lines)
+    rows = np.empty((samples, lines), np.float32)
+    for b in range(samples):
+        rows[b] = memory[b * stride : b * stride + lines]
+    return rows
+
+
+def _prepare(x, d, shape, key, options, bounds, after, start, index, words, columns, stops, slots, fired):  # type: ignore[no-untyped-def]
+    """Fill the memory of `Pieces` and of `slots_of` with trains for ``lr * d x^T``.
+
+    Parameters
+    ----------
+    x, d : address and row stride of float32 ``[B, n_in]`` and ``[B, n_out]``.
+    shape : (B, n_in, n_out).
+    key : seed, numbers of both streams, number of the first sample.
+    options : as `draw_trains` takes them.
+    bounds : fields of `Bounds`.
+
+    Returns
+    -------
+    Whether the trains may be sent, the tally of them, and how many entries, pieces and coincidences there are.
+    """
+    samples, n_in, n_out = shape
+    x_rows, d_rows = _rows(x[0], x[1], samples, n_in), _rows(d[0], d[1], samples, n_out)
+    finite, x_words, d_words, x_negative, d_negative, bl = trains.draw_words(*key, x_rows, d_rows, options)
+    if not finite:
+        return False, (0, 0, 0, 0, 0, 0, False, False), 0, 0, 0.0
+    tally = counting.tally_of_arrays(x_words, d_words, x_negative, d_negative, bl)
+    late, longest, total, _, _, _, up, down = tally
+    longest_allowed, budget, up_allowed, down_allowed = bounds
+    if late >= 0 or longest > longest_allowed or total > budget or up > up_allowed or down > down_allowed:
+        return False, tally, 0, 0, 0.0
+    first, which, masks, by_column, coincidences, before = _cut(
+        x_words, d_words, x_negative, d_negative, bl, U(0), after
+    )
+    slot_start, lines = slots_of(by_column)
+    start[:] = first
+    index[: len(which)] = which
+    words[: len(masks)] = masks
+    columns[: by_column.size] = by_column.reshape(by_column.size)
+    stops[:] = before
+    slots[: len(slot_start)] = slot_start
+    fired[: len(lines)] = lines
+    return True, tally, len(which), len(by_column), coincidences
+
+
+prepare = compiled_as("prepare", _prepare, trains, counting)

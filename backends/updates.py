@@ -1,0 +1,99 @@
+"""The pulsed update of a mini-batch, said in one piece: trains to be drawn, and columns read in between.
+
+It is what `draw_trains` and a `Scan` or `Pulse` say. A chip may have a way of its own to do both at once; every other one
+gets the step that it stands for.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple, final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from rpudriver.backends.counting import Tally
+from rpudriver.trains import TrainSource, draw_trains
+from rpudriver.types import Array, Pulse, PulseTrains, ReadResult, Scan
+
+Places = npt.NDArray[np.int64]
+NOWHERE = torch.zeros(0, dtype=torch.int64)
+
+
+class Drawing(NamedTuple):
+    """How trains are drawn; see `draw_trains`."""
+
+    lr: float
+    dw_min: float
+    max_bl: int
+    update_management: bool
+    bl_management: bool
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Update:
+    """Pulse an array with trains for ``lr * d x^T``, and read single columns in between as a `Scan` does.
+
+    Attributes
+    ----------
+    array : Array
+    x, d : float tensors ``[B, n_in]`` and ``[B, n_out]``
+    drawing : Drawing
+    source, first : where the trains draw from, and the number of the first sample.
+    columns, after, amplitude : the reads, as in `Scan`; none by default.
+    """
+
+    array: Array
+    x: torch.Tensor
+    d: torch.Tensor
+    drawing: Drawing
+    source: TrainSource
+    first: int
+    columns: torch.Tensor = NOWHERE
+    after: torch.Tensor = NOWHERE
+    amplitude: float = 1.0
+
+    @cached_property
+    def places(self) -> tuple[Places, Places]:
+        """`columns` and `after` as contiguous arrays."""
+        return np.ascontiguousarray(self.columns.numpy()), np.ascontiguousarray(self.after.numpy())
+
+    def draw(self) -> PulseTrains:
+        """Return its trains.
+
+        Raises
+        ------
+        StepError
+            If x or d hold NaN or infinities, or a setting is out of range.
+        """
+        return draw_trains(self.x, self.d, **self.drawing._asdict(), source=self.source, first=self.first)
+
+    def step(self) -> Scan | Pulse:
+        """Return the step that it stands for: a `Pulse` where nothing is to be read."""
+        if not len(self.columns):
+            return Pulse(self.array, self.draw())
+        return Scan(self.array, self.draw(), self.columns, self.after, self.amplitude)
+
+
+class Bounds(NamedTuple):
+    """What trains of kind ``update`` must keep within, as compiled code takes it.
+
+    Attributes
+    ----------
+    longest : bit length.
+    device_pulses : that a step may put on one device.
+    up, down : which ways pulses may go.
+    """
+
+    longest: int
+    device_pulses: int
+    up: bool
+    down: bool
+
+
+class Done(NamedTuple):
+    """What a chip did of an update: what was read, and the tally of the trains for the meter."""
+
+    reads: ReadResult
+    tally: Tally
