@@ -18,7 +18,8 @@ import torch
 from rpudriver.backends.capabilities import Capabilities
 from rpudriver.backends.counting import Tally
 from rpudriver.backends.meter import CostMeter
-from rpudriver.backends.numbering import Counters, Numbered, expand, is_plain, joined, number_read, split
+from rpudriver.backends.normalising import Normalised
+from rpudriver.backends.numbering import Counters, Numbered, advance, expand, is_plain, joined, number_read, split
 from rpudriver.backends.placement import Diagonals
 from rpudriver.backends.snapshots import VERSION, check_snapshot, check_state
 from rpudriver.backends.updates import Bounds, Done, Update
@@ -29,6 +30,8 @@ from rpudriver.errors import AllocationError, BackendError, ConfigError, NotArme
 from rpudriver.types import Array, Cell, Port, Pulse, PulseTrains, Read, ReadResult, Scan, Step, Steps, Wait
 
 __all__ = ["CrossbarBackend", "Numbered", "Status"]
+
+ReadJob = tuple[Sequence[tuple[Array, float]], torch.Tensor]  # terms and x of a `Read`
 
 _MISCOUNT = "backend returned {} results for {} reads; mend its _execute"
 
@@ -82,7 +85,7 @@ class CrossbarBackend(ABC):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        for name in ("run", "update", "apply_pulses", "read_matvec", "allocate", "check_fit", "snapshot", "restore"):
+        for name in ("run", "update", "normalised_reads", "apply_pulses", "read_matvec", "allocate", "check_fit", "snapshot", "restore"):
             if name in cls.__dict__:
                 raise TypeError(f"{cls.__name__} must not override {name}: implement _execute and the other hooks")
 
@@ -181,6 +184,33 @@ class CrossbarBackend(ABC):
         counters.vectors += update.columns.shape[0]
         self._state.meter.add_update(update, done.tally, self._capabilities)
         return done.reads.values
+
+    @final
+    def normalised_reads(self, jobs: Sequence[ReadJob], transposed: bool = False) -> Sequence[Normalised] | None:
+        """Read vectors of any size, each divided by its largest value and multiplied back, where the chip can do that.
+
+        None, and nothing sent, where it cannot or where something is wrong: `rpudriver.reading.managed_reads`, which
+        is what to call, then does the same with a `Read` for each job.
+
+        Parameters
+        ----------
+        jobs : sequence of (terms, x)
+            As in `Read`, but for the size of x.
+        """
+        validator, chip, state = self._armed(), self._capabilities, self._state
+        for terms, x in jobs:
+            if not validator.fits_read(terms, x, transposed) or not (chip.summed_reads or is_plain(terms)):
+                return None
+        names = [array.name for terms, _ in jobs for array, _ in terms]
+        if len(jobs) > 1 and len(set(names)) < len(names):
+            return None  # the numbers of a job's vectors would depend on those before it
+        firsts = [state.counters[terms[0][0].name].vectors for terms, _ in jobs]
+        done = self._normalised(jobs, firsts, transposed)
+        if done is not None:
+            for terms, x in jobs:
+                advance(terms, x.shape[0], state.counters)
+                state.meter.add_read(terms, x.shape[0], transposed, chip)
+        return done
 
     @final
     def apply_pulses(
@@ -329,6 +359,15 @@ class CrossbarBackend(ABC):
         """
         return None
 
+    def _normalised(
+        self, jobs: Sequence[ReadJob], firsts: Sequence[int], transposed: bool
+    ) -> Sequence[Normalised] | None:
+        """Do `normalised_reads` in a way of the chip's own, bit for bit what reads do; `firsts` number the vectors.
+
+        None, and nothing done, where there is no such way, where a vector is zero (those are not sent) or not finite.
+        """
+        return None
+
     @abstractmethod
     def _save(self, array: Array) -> dict[str, torch.Tensor]:
         """Return an array's state."""
@@ -345,7 +384,7 @@ class CrossbarBackend(ABC):
         results = self._execute([number_read(step, self._state.counters)])
         if len(results) != 1:
             raise BackendError(_MISCOUNT.format(len(results), 1))
-        self._state.meter.add_read(step, self._capabilities)
+        self._state.meter.add_read(step.terms, step.x.shape[0], step.transposed, self._capabilities)
         return (results[0],)
 
     def _add(self, array: Array) -> Array:
@@ -397,7 +436,7 @@ class CrossbarBackend(ABC):
         elif isinstance(step, Scan) and tally is not None:
             meter.add_scan(step, tally, self._capabilities)
         elif isinstance(step, Read):
-            meter.add_read(step, self._capabilities)
+            meter.add_read(step.terms, step.x.shape[0], step.transposed, self._capabilities)
         elif isinstance(step, Wait):
             meter.add_wait(step)
 

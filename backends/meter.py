@@ -1,11 +1,12 @@
 """The cost meter: what a sequence of steps costs, by the chip's profile."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rpudriver.backends.capabilities import Capabilities
 from rpudriver.backends.counting import Tally
 from rpudriver.backends.updates import Update
-from rpudriver.types import Pulse, Read, Scan, Wait
+from rpudriver.types import Array, Pulse, Scan, Wait
 
 
 @dataclass
@@ -36,11 +37,13 @@ class CostMeter:
         """Count a `Pulse`."""
         self._add_trains(step.kind, len(step.trains), tally, step.repeat, capabilities)
 
-    def add_read(self, step: Read, capabilities: Capabilities) -> None:
+    def add_read(
+        self, terms: Sequence[tuple[Array, float]], vectors: int, transposed: bool, capabilities: Capabilities
+    ) -> None:
         """Count a `Read`, made at once where the chip can sum and one by one where it cannot."""
-        array = step.terms[0][0]
-        vectors = step.x.shape[0] * (1 if capabilities.summed_reads else len(step.terms))
-        self._add_vectors(vectors, array.n_in if step.transposed else array.n_out, capabilities)
+        array = terms[0][0]
+        vectors *= 1 if capabilities.summed_reads else len(terms)
+        self._add_vectors(vectors, array.n_in if transposed else array.n_out, capabilities)
 
     def add_scan(self, step: Scan, tally: Tally, capabilities: Capabilities) -> None:
         """Count a `Scan`: its pulses and its reads."""

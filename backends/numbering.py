@@ -39,14 +39,19 @@ class Counters:
 
 def number_read(step: Read, counters: dict[str, Counters]) -> Numbered:
     """Return a numbered read, and advance the counters of its arrays, each once."""
-    head, vectors = counters[step.terms[0][0].name], step.x.shape[0]
-    numbered = Numbered(step, head.vectors)
-    if len(step.terms) == 1:
+    return Numbered(step, advance(step.terms, step.x.shape[0], counters))
+
+
+def advance(terms: Sequence[tuple[Array, float]], vectors: int, counters: dict[str, Counters]) -> int:
+    """Return the number of the first vector of a sum, and advance the counters of its arrays, each once."""
+    head = counters[terms[0][0].name]
+    first = head.vectors
+    if len(terms) == 1:
         head.vectors += vectors
     else:
-        for name in {array.name for array, _ in step.terms}:
+        for name in {array.name for array, _ in terms}:
             counters[name].vectors += vectors
-    return numbered
+    return first
 
 
 def expand(numbered: Numbered) -> list[Numbered]:

@@ -1,6 +1,7 @@
 """Checks that every step must pass before anything is sent: shape, range, limits."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -113,6 +114,16 @@ class Validator:
         if reads.shape != update.after.shape or reads.dtype is not torch.int64 or update.after.dtype is not torch.int64:
             return False
         return reads.is_cpu and update.after.is_cpu and all(check_places(*update.places, array.n_in, samples))
+
+    def fits_read(self, terms: Sequence[tuple[Array, float]], x: torch.Tensor, transposed: bool) -> bool:
+        """Return whether nothing is wrong with a read but, perhaps, the size of its inputs; its step tells what is."""
+        if not terms or (transposed and not self._capabilities.transposed_reads):
+            return False
+        first = terms[0][0]
+        for array, weight in terms:
+            if self._arrays.get(array.name) is not array or array.shape != first.shape or not math.isfinite(weight):
+                return False
+        return x.ndim == 2 and x.shape[1] == (first.n_out if transposed else first.n_in) and x.dtype is torch.float32
 
     def _known(self, where: str, array: Array) -> None:
         known = self._arrays.get(array.name)

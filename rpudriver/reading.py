@@ -2,12 +2,10 @@
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 
 from rpudriver.backends.base import CrossbarBackend
-from rpudriver.keyed import native
-from rpudriver.keyed.intrinsics import float_of_bits, load_float, load_word, store_float
+from rpudriver.backends.normalising import divide, multiply
 from rpudriver.types import Array, Read, ReadResult
 
 Terms = Sequence[tuple[Array, float]]
@@ -40,12 +38,9 @@ def managed_read(
     -------
     float32 tensor ``[B, n_out]`` (``[B, n_in]`` transposed)
     """
-    job = _Job(terms, x, transposed, noise_management, backend.allowed[1])
-    for _ in range(max_halvings + 1):
-        if not job.vectors:
-            break
-        job.take(backend.run((job.read(),))[0])
-    return job.out
+    return managed_reads(
+        backend, ((terms, x),), transposed=transposed, noise_management=noise_management, max_halvings=max_halvings
+    )[0]
 
 
 def managed_reads(
@@ -60,10 +55,15 @@ def managed_reads(
 
     Bound management then repeats the vectors that saturated, again in one call a halving.
     """
+    done = backend.normalised_reads(jobs, transposed) if noise_management and max_halvings >= 0 else None
+    if done is not None and all([result.saturated is None for result in done]):
+        return [result.values for result in done]
     bound = backend.allowed[1]
     open_jobs = [_Job(terms, x, transposed, noise_management, bound) for terms, x in jobs]
+    for job, result in zip(open_jobs, done or (), strict=False):
+        job.accept(result.values, result.saturated)
     todo = [job for job in open_jobs if job.vectors]
-    for _ in range(max_halvings + 1):
+    for _ in range(max_halvings + 1 if done is None else max_halvings):
         if not todo:
             break
         for job, result in zip(todo, backend.run([job.read() for job in todo]), strict=True):
@@ -119,17 +119,20 @@ class _Job:
         return Read(self._terms, x, self._transposed)
 
     def take(self, result: ReadResult) -> None:
-        """Accept what was read; what saturated is to be read again with half the input."""
-        values, saturated = _restored(result, self._divisor)
+        """Accept what was read as the chip tells it."""
+        self.accept(_restored(result.values, self._divisor), result.saturated if result.any_saturated else None)
+
+    def accept(self, values: torch.Tensor, saturated: torch.Tensor | None) -> None:
+        """Accept what was read, multiplied back; what saturated is to be read again with half the input."""
         if self._index is None:
             self._out = values
         else:
             self.out[self._index] = values
-        if saturated:
-            self._keep(result.saturated.any(1))
-            self._divisor = self._divisor * 2
-        else:
+        if saturated is None:
             self.vectors = 0
+        else:
+            self._keep(saturated.any(1))
+            self._divisor = self._divisor * 2
 
 
 def _on_cpu(x: torch.Tensor) -> bool:
@@ -144,48 +147,14 @@ def _scaled(x: torch.Tensor, bound: float) -> tuple[torch.Tensor, torch.Tensor, 
     x = x.contiguous()
     vectors, lines = x.shape
     divisor, sent = torch.empty(vectors, 1, dtype=torch.float32), torch.empty_like(x)
-    zeros = _divide(x.data_ptr(), vectors, lines, bound, divisor.data_ptr(), sent.data_ptr())
+    zeros = divide(x.data_ptr(), vectors, lines, bound, divisor.data_ptr(), sent.data_ptr())
     return divisor, sent, zeros
 
 
-def _restored(result: ReadResult, divisor: torch.Tensor) -> tuple[torch.Tensor, bool]:
-    """Return what was read times its divisor, and whether any of it saturated."""
-    values, saturated = result.values, result.saturated
-    if not (_on_cpu(values) and values.is_contiguous() and saturated.is_contiguous()):
-        return values * divisor, bool(saturated.any())
+def _restored(values: torch.Tensor, divisor: torch.Tensor) -> torch.Tensor:
+    """Return what was read times its divisor."""
+    if not (_on_cpu(values) and values.is_contiguous()):
+        return values * divisor
     divisor, out = divisor.contiguous(), torch.empty_like(values)
-    some = _multiply(values.data_ptr(), saturated.numpy(), divisor.data_ptr(), out.data_ptr())
-    return out, some
-
-
-@native.compiled
-def _divide(x_at, vectors, lines, bound, divisor_at, out_at):  # type: ignore[no-untyped-def]
-    """Divide each vector by its largest size over the bound; return whether one is zero.
-
-    Sizes are compared as integers, which order alike and put NaN last. Here and below tensors are named by their
-    addresses, which they tell ten times faster than they make arrays.
-    """
-    zeros, bound = False, np.float32(bound)
-    for b in range(vectors):
-        start, worst = b * lines, np.uint32(0)
-        for n in range(start, start + lines):
-            worst = max(worst, np.uint32(load_word(x_at, n) & np.uint32(0x7FFFFFFF)))
-        by = np.float32(float_of_bits(np.int32(worst)) / bound)
-        store_float(divisor_at, b, by)
-        zeros |= by == np.float32(0)
-        for n in range(start, start + lines):  # the quotient may be rounded to just above the bound
-            store_float(out_at, n, min(max(np.float32(load_float(x_at, n) / by), -bound), bound))
-    return zeros
-
-
-@native.compiled
-def _multiply(values_at, saturated, divisor_at, out_at):  # type: ignore[no-untyped-def]
-    """Multiply each vector by its divisor; return whether anything saturated."""
-    some, (vectors, lines) = np.uint8(0), saturated.shape
-    for b in range(vectors):
-        flags, by = saturated[b].view(np.uint8), load_float(divisor_at, b)
-        for n in range(b * lines, (b + 1) * lines):
-            store_float(out_at, n, np.float32(load_float(values_at, n) * by))
-        for n in range(lines):
-            some |= flags[n]
-    return some != 0
+    multiply(values.data_ptr(), *values.shape, divisor.data_ptr(), out.data_ptr())
+    return out

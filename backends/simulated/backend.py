@@ -7,12 +7,14 @@ from typing import Any, ClassVar, final
 
 import torch
 
-from rpudriver.backends.base import CrossbarBackend, Numbered
+from rpudriver.backends.base import CrossbarBackend, Numbered, ReadJob
 from rpudriver.backends.capabilities import Capabilities
+from rpudriver.backends.normalising import Normalised
 from rpudriver.backends.numbering import expand, is_plain, joined
 from rpudriver.backends.simulated import fused, update
 from rpudriver.backends.simulated.bank import Bank, new_bank
 from rpudriver.backends.simulated.devices.spec import Preset
+from rpudriver.backends.simulated.fused import readable
 from rpudriver.backends.simulated.options import fingerprint, parse_options
 from rpudriver.backends.simulated.periphery import Periphery
 from rpudriver.backends.simulated.pulses import Action
@@ -121,12 +123,27 @@ class SimulatedBackend(CrossbarBackend):
 
     def _read(self, step: Read, first: int) -> ReadResult:
         head = step.terms[0][0]
-        gain = 1.0 if is_plain(step.terms) else math.sqrt(sum(factor**2 for _, factor in step.terms))
         x = step.x if step.x.device == self._torch_device else step.x.to(self._torch_device)
-        result = self._periphery.read(self._weighted(step.terms), gain, x, head.name, first, step.transposed)
+        result = self._periphery.read(self._weighted(step.terms), _gain(step.terms), x, head.name, first, step.transposed)
         if x is step.x:
             return result
         return ReadResult(result.values.to(step.x.device), result.saturated.to(step.x.device))
+
+    def _normalised(
+        self, jobs: Sequence[ReadJob], firsts: Sequence[int], transposed: bool
+    ) -> list[Normalised] | None:
+        bound, sent = self.allowed[1], []
+        for (terms, x), first in zip(jobs, firsts, strict=True):
+            if not (self._torch_device.type == "cpu" and x.shape[0] and readable(x)):
+                return None
+            ready = self._periphery.send_normalised(x, bound, terms[0][0].name, first, transposed)
+            if ready is None:
+                return None
+            sent.append(ready)
+        return [
+            self._periphery.receive_normalised(self._weighted(terms), _gain(terms), ready, transposed)
+            for (terms, _), ready in zip(jobs, sent, strict=True)
+        ]
 
     def _weighted(self, terms: Sequence[tuple[Array, float]]) -> torch.Tensor:
         """Return ``sum_k weight_k W_k``, not to be written to: kept until one of its devices changes.
@@ -200,6 +217,11 @@ class _Oracle:
     def device_parameters(self, array: Array, port: Port) -> dict[str, torch.Tensor]:
         bank = self._backend._banks[array.name, port]
         return {name: value.view(array.shape).clone() for name, value in bank.parameters.items()}
+
+
+def _gain(terms: Sequence[tuple[Array, float]]) -> float:
+    """Return the factor of the weight noise of a sum."""
+    return 1.0 if is_plain(terms) else math.sqrt(sum(factor**2 for _, factor in terms))
 
 
 def _ports(array: Array) -> tuple[Port, ...]:

@@ -53,10 +53,10 @@ def takes(bank: Bank, update: Update) -> bool:
         return False
     if NANOSECONDS * samples * lines > threads.WORTH_A_THREAD and torch.get_num_threads() > 1:
         return False
-    return native.has_kernel(bank) and _readable(x) and _readable(d)
+    return native.has_kernel(bank) and readable(x) and readable(d)
 
 
-def _readable(values: torch.Tensor) -> bool:
+def readable(values: torch.Tensor) -> bool:
     """Return whether rows can be read at their address."""
     row, line = values.stride()
     plain = values.dtype is torch.float32 and values.is_cpu and not values.is_neg()

@@ -1,12 +1,14 @@
 """What lies between the array and the digital world: converters, bounds, and the noise of a read."""
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from rpudriver.backends.capabilities import Capabilities
+from rpudriver.backends.normalising import Normalised
 from rpudriver.backends.simulated import products
 from rpudriver.backends.simulated.devices.spec import ReadNoise
 from rpudriver.backends.updates import Update
@@ -43,6 +45,15 @@ def _scales(c: Capabilities, noise: ReadNoise) -> npt.NDArray[np.float32]:
     scales[products.WEIGHT_NOISE], scales[products.OUTPUT_NOISE] = noise.weight_noise, noise.output_noise
     scales[products.BOUND], scales[products.HALF], scales[products.LEVEL] = bound, half, bound / max(half, 1)
     return scales
+
+
+class Sent(NamedTuple):
+    """Normalised vectors on their way: as they reach the array, their divisors and lengths, and the key of the read."""
+
+    x: torch.Tensor
+    divisors: npt.NDArray[np.float32]
+    lengths: npt.NDArray[np.float32]
+    key: tuple[np.uint64, npt.NDArray[np.uint32], int]
 
 
 @dataclass(frozen=True)
@@ -137,6 +148,37 @@ class Periphery:
         values = q @ weights if transposed else q @ weights.t()
         some = products.receive(values.numpy(), saturated, lengths, keys, self._packed, np.float32(gain))
         return ReadResult.of_array(values, saturated, some)
+
+    def send_normalised(
+        self, x: torch.Tensor, bound: float, stream: str, first: int, transposed: bool
+    ) -> "Sent | None":
+        """Return vectors divided by their largest value and converted; None where one is zero or not finite.
+
+        Parameters
+        ----------
+        x : float32 tensor ``[B, n]`` on the CPU whose rows are contiguous.
+        """
+        vectors, lines = x.shape
+        out = torch.empty(vectors, lines)
+        divisors, lengths = np.empty(vectors, np.float32), np.empty(vectors, np.float32)
+        key = (*self._keys(stream, transposed), first)
+        places = x.data_ptr(), x.stride(0), out.data_ptr(), vectors, lines
+        good = products.send_normalised(*places, bound, divisors, lengths, *key, self._packed)
+        return Sent(out, divisors, lengths, key) if good else None
+
+    def receive_normalised(self, weights: torch.Tensor, gain: float, sent: "Sent", transposed: bool) -> Normalised:
+        """Return what a read of such vectors brings up."""
+        x, (rows, columns) = sent.x, weights.shape
+        if x.shape[0] == 1:
+            weights, values = weights.contiguous(), torch.empty(1, columns if transposed else rows)
+            products.multiply_one(weights.data_ptr(), rows, columns, transposed, x.data_ptr(), values.data_ptr())
+        else:
+            values = x @ weights if transposed else x @ weights.t()
+        saturated = np.empty(values.shape, np.bool_)
+        some = products.receive_normalised(
+            values.data_ptr(), saturated, sent.divisors, sent.lengths, *sent.key, self._packed, gain
+        )
+        return Normalised(values, torch.from_numpy(saturated) if some else None)
 
     def read_columns(
         self, values: torch.Tensor, held: torch.Tensor | None, step: Scan | Update, stream: str, first: int

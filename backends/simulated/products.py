@@ -10,6 +10,7 @@ import numpy as np
 from numba.core import types as untyped_types
 from numba.np.numpy_support import carray
 
+from rpudriver.backends.normalising import divide_vector
 from rpudriver.keyed import native
 from rpudriver.keyed.intrinsics import intrinsic, prefer_wide_vectors
 from rpudriver.keyed.native import compiled
@@ -78,10 +79,8 @@ def _length(row):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _send(x, out, keys, scales, vector):  # type: ignore[no-untyped-def]
-    """Convert a vector and add its input noise; return its length where weight noise needs it."""
-    for n in range(len(x)):
-        out[n] = x[n]
+def _send(out, keys, scales, vector):  # type: ignore[no-untyped-def]
+    """Convert a vector and add its input noise, in place; return its length where weight noise needs it."""
     if scales[INPUT_HALF] > F(0):
         _convert(out, scales[INPUT_HALF], scales[INPUT_BOUND], scales[INPUT_LEVEL])
     if scales[INPUT_NOISE] > F(0):
@@ -115,7 +114,43 @@ def send(x, out, lengths, keys, scales):  # type: ignore[no-untyped-def]
     keys : (seed, numbers of the three streams, number of the first vector).
     """
     for b in range(len(x)):
-        lengths[b] = _send(x[b], out[b], keys, scales, b)
+        _copy(x[b], out[b])
+        lengths[b] = _send(out[b], keys, scales, b)
+
+
+@compiled
+def _copy(x, out):  # type: ignore[no-untyped-def]
+    for n in range(len(x)):
+        out[n] = x[n]
+
+
+@compiled
+def send_normalised(x_at, stride, out_at, vectors, lines, bound, divisors, lengths, seed, streams, first, scales):  # type: ignore[no-untyped-def]
+    """Do `send` with vectors divided by their largest size over the bound, float32 at an address, rows `stride` apart.
+
+    Return whether all divisors are finite and none is zero; only then are the vectors converted.
+    """
+    out, good = carray(_floats_at(out_at), (vectors, lines)), True
+    for b in range(vectors):
+        divisors[b] = divide_vector(x_at, b * stride, lines, bound, out_at, b * lines)
+        good &= F(0) < divisors[b] < F(np.inf)
+    if good:
+        keys = (seed, streams, U64(first))
+        for b in range(vectors):
+            lengths[b] = _send(out[b], keys, scales, b)
+    return good
+
+
+@compiled
+def receive_normalised(y_at, saturated, divisors, lengths, seed, streams, first, scales, gain):  # type: ignore[no-untyped-def]
+    """Do `receive` with outputs ``[B, n]`` at an address, and multiply them by the divisors of their inputs."""
+    y, keys, some = carray(_floats_at(y_at), saturated.shape), (seed, streams, U64(first)), False
+    for b in range(len(y)):
+        some |= _receive(y[b], saturated[b], lengths[b], keys, scales, F(gain), b)
+        row, by = y[b], divisors[b]
+        for n in range(len(row)):
+            row[n] = F(row[n] * by)
+    return some
 
 
 @compiled
@@ -195,6 +230,22 @@ def _transposed(weights, x, y):  # type: ignore[no-untyped-def]
 
 
 @compiled
+def _one(weights, x, transposed, y):  # type: ignore[no-untyped-def]
+    if transposed:
+        _transposed(weights, x, y)
+    else:
+        _forward(weights, x, y)
+
+
+@compiled
+def multiply_one(weights_at, rows, columns, transposed, x_at, y_at):  # type: ignore[no-untyped-def]
+    """Set y to the product of a matrix ``[rows, columns]`` or its transpose with one vector, as `read_one` does."""
+    x = carray(_floats_at(x_at), rows if transposed else columns)
+    y = carray(_floats_at(y_at), columns if transposed else rows)
+    _one(carray(_floats_at(weights_at), (rows, columns)), x, transposed, y)
+
+
+@compiled
 def read_one(weights_at, rows, columns, transposed, x_at, y_at, saturated, seed, streams, first, scales, gain):  # type: ignore[no-untyped-def]
     """Read a single vector into ``saturated [1, m]`` and the memory at `y_at`; return whether any of it saturated.
 
@@ -206,9 +257,7 @@ def read_one(weights_at, rows, columns, transposed, x_at, y_at, saturated, seed,
     y = carray(_floats_at(y_at), columns if transposed else rows)
     keys = (seed, streams, U64(first))
     sent = np.empty(len(x), np.float32)
-    length = _send(x, sent, keys, scales, 0)
-    if transposed:
-        _transposed(weights, sent, y)
-    else:
-        _forward(weights, sent, y)
+    _copy(x, sent)
+    length = _send(sent, keys, scales, 0)
+    _one(weights, sent, transposed, y)
     return _receive(y, saturated[0], length, keys, scales, F(gain), 0)
