@@ -181,7 +181,7 @@ class CrossbarBackend(ABC):
             results = self.run([update.step()])
             return results[0].values if results else update.d.new_zeros(0, update.array.n_out)
         counters.samples += update.x.shape[0]
-        counters.vectors += update.columns.shape[0]
+        counters.vectors += len(update.reads.columns)
         self._state.meter.add_update(update, done.tally, self._capabilities)
         return done.reads.values
 

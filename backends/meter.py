@@ -53,7 +53,7 @@ class CostMeter:
     def add_update(self, update: Update, tally: Tally, capabilities: Capabilities) -> None:
         """Count an `Update` as the `Scan` or `Pulse` that it stands for."""
         self._add_trains("update", update.x.shape[0], tally, 1, capabilities)
-        vectors = update.columns.shape[0]
+        vectors = len(update.reads.columns)
         if vectors:
             self._add_vectors(vectors, update.array.n_out, capabilities)
 

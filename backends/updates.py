@@ -4,9 +4,7 @@ It is what `draw_trains` and a `Scan` or `Pulse` say. A chip may have a way of i
 gets the step that it stands for.
 """
 
-from dataclasses import dataclass
-from functools import cached_property
-from typing import NamedTuple, final
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +14,14 @@ from rpudriver.backends.counting import Tally
 from rpudriver.trains import TrainSource, draw_trains
 from rpudriver.types import Array, Pulse, PulseTrains, ReadResult, Scan
 
-Places = npt.NDArray[np.int64]
-NOWHERE = torch.zeros(0, dtype=torch.int64)
+class Places(NamedTuple):
+    """Where single columns are read: column ``columns[r]`` after the first ``after[r]`` samples, int64 arrays ``[R]``."""
+
+    columns: npt.NDArray[np.int64]
+    after: npt.NDArray[np.int64]
+
+
+NOWHERE = Places(np.zeros(0, np.int64), np.zeros(0, np.int64))
 
 
 class Drawing(NamedTuple):
@@ -30,9 +34,7 @@ class Drawing(NamedTuple):
     bl_management: bool
 
 
-@final
-@dataclass(frozen=True, eq=False)
-class Update:
+class Update(NamedTuple):
     """Pulse an array with trains for ``lr * d x^T``, and read single columns in between as a `Scan` does.
 
     Attributes
@@ -41,7 +43,7 @@ class Update:
     x, d : float tensors ``[B, n_in]`` and ``[B, n_out]``
     drawing : Drawing
     source, first : where the trains draw from, and the number of the first sample.
-    columns, after, amplitude : the reads, as in `Scan`; none by default.
+    reads, amplitude : the columns that are read, with which input; none by default.
     """
 
     array: Array
@@ -50,14 +52,8 @@ class Update:
     drawing: Drawing
     source: TrainSource
     first: int
-    columns: torch.Tensor = NOWHERE
-    after: torch.Tensor = NOWHERE
+    reads: Places = NOWHERE
     amplitude: float = 1.0
-
-    @cached_property
-    def places(self) -> tuple[Places, Places]:
-        """`columns` and `after` as contiguous arrays."""
-        return np.ascontiguousarray(self.columns.numpy()), np.ascontiguousarray(self.after.numpy())
 
     def draw(self) -> PulseTrains:
         """Return its trains.
@@ -71,9 +67,10 @@ class Update:
 
     def step(self) -> Scan | Pulse:
         """Return the step that it stands for: a `Pulse` where nothing is to be read."""
-        if not len(self.columns):
+        if not len(self.reads.columns):
             return Pulse(self.array, self.draw())
-        return Scan(self.array, self.draw(), self.columns, self.after, self.amplitude)
+        columns, after = (torch.from_numpy(values) for values in self.reads)
+        return Scan(self.array, self.draw(), columns, after, self.amplitude)
 
 
 class Bounds(NamedTuple):

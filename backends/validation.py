@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
+import numpy as np
 import torch
 
 from rpudriver.backends.capabilities import Capabilities
 from rpudriver.backends.counting import Tally, check_places, largest_size, tally
-from rpudriver.backends.updates import NOWHERE, Bounds, Update
+from rpudriver.backends.updates import NOWHERE, Bounds, Places, Update
 from rpudriver.config.model import did_you_mean
 from rpudriver.errors import LimitError, StepError, UnsupportedError
 from rpudriver.types import Array, Cell, Port, Pulse, Read, Scan, Step, Wait
@@ -99,21 +100,15 @@ class Validator:
 
     def fits(self, update: Update) -> bool:
         """Return whether nothing is wrong with an update but, perhaps, its trains; what is wrong, its step tells."""
-        array, x, d = update.array, update.x, update.d
-        if self._arrays.get(array.name) is not array or not 0 < update.amplitude <= self._largest:
+        array, x, d, drawing, _, _, reads, amplitude = update
+        if self._arrays.get(array.name) is not array or not 0 < amplitude <= self._largest:
             return False
-        drawing = update.drawing
-        if x.ndim != 2 or not (drawing.lr >= 0 and drawing.dw_min > 0 and drawing.max_bl >= 1):
+        if x.ndim != 2 or d.ndim != 2 or not (drawing.lr >= 0 and drawing.dw_min > 0 and drawing.max_bl >= 1):
             return False
-        samples = x.shape[0]
-        if x.shape[1] != array.n_in or d.shape != (samples, array.n_out):
+        (samples, n_in), (others, n_out) = x.shape, d.shape
+        if samples != others or n_in != array.n_in or n_out != array.n_out:
             return False
-        reads = update.columns
-        if reads is NOWHERE and update.after is NOWHERE:
-            return True
-        if reads.shape != update.after.shape or reads.dtype is not torch.int64 or update.after.dtype is not torch.int64:
-            return False
-        return reads.is_cpu and update.after.is_cpu and all(check_places(*update.places, array.n_in, samples))
+        return reads is NOWHERE or (_are_places(reads) and all(check_places(*reads, n_in, samples)))
 
     def fits_read(self, terms: Sequence[tuple[Array, float]], x: torch.Tensor, transposed: bool) -> bool:
         """Return whether nothing is wrong with a read but, perhaps, the size of its inputs; its step tells what is."""
@@ -238,3 +233,10 @@ class Validator:
             )
         if armed is not None and worst > armed * FLOAT32_SLACK:
             raise LimitError(f"{where}: an input of {worst:g}, {armed:g} is armed; scale x down or arm a larger limit")
+
+
+def _are_places(reads: Places) -> bool:
+    """Return whether compiled code takes the arrays as they are."""
+    columns, after = reads
+    good = columns.dtype == after.dtype == np.int64 and columns.ndim == 1 and columns.shape == after.shape
+    return good and columns.flags.c_contiguous and after.flags.c_contiguous

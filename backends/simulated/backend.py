@@ -97,7 +97,7 @@ class SimulatedBackend(CrossbarBackend):
             else:
                 held = self._turned_weights(partner)
         where = step.trains.device
-        result = self._periphery.read_columns(values, held, step, array.name, numbered.vector)
+        result = self._periphery.read_columns(values, held, step.places[0], step.amplitude, array.name, numbered.vector)
         if where == self._torch_device:
             return result
         return ReadResult(result.values.to(where), result.saturated.to(where))
@@ -112,7 +112,9 @@ class SimulatedBackend(CrossbarBackend):
             return None
         noted, tally = done
         held = self._turned_weights(self._banks[array.name, Port.REFERENCE]) if array.cell is Cell.REFERENCE else None
-        return Done(self._periphery.read_columns(noted, held, update, array.name, vector), tally)
+        columns = update.reads.columns
+        reads = self._periphery.read_columns(noted, held, columns, update.amplitude, array.name, vector)
+        return Done(reads, tally)
 
     def _turned_weights(self, held: Bank) -> torch.Tensor:
         """Return the weights of held references as ``[n_in, n_out]``; they rarely change, so they are kept."""

@@ -45,6 +45,9 @@ class Bank:
     version: int = 0
     kept: object = None  # what `native` worked out for this state
 
+    def __post_init__(self) -> None:
+        self.rows_at = int(self.rows.ctypes.data)  # rows are never replaced, and to ask for this takes a microsecond
+
     @property
     def weights(self) -> torch.Tensor:
         """The read state as ``[n_out, n_in]``."""

@@ -70,16 +70,15 @@ def apply(
 
     None, and nothing done, where the trains are out of bounds or cannot be drawn.
     """
-    x, d, drawing, source = update.x, update.d, update.drawing, update.source
+    _, x, d, drawing, source, number, (which, after), _ = update
     samples, (n_out, n_in) = x.shape[0], bank.shape
     start, entries, words, columns, slots, fired = memory.of(samples, n_in, n_out, drawing.max_bl)
-    which, after = update.places
     stops = np.empty(len(after), np.int32)
     good, tally, used, pieces, coincidences = prepare(
         (x.data_ptr(), x.stride(0)),
         (d.data_ptr(), d.stride(0)),
         (samples, n_in, n_out),
-        (np.uint64(source.seed), source.streams, np.uint64(update.first)),
+        (np.uint64(source.seed), source.streams, np.uint64(number)),
         (float(drawing.lr), float(drawing.dw_min), *drawing[2:]),
         bounds,
         after,

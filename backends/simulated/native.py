@@ -95,7 +95,7 @@ class _Call(NamedTuple):
 def _call_of(bank: Bank, strength: float) -> _Call:
     """Return what was worked out at the last call, or work it out."""
     kept = bank.kept
-    places = (bank.hidden.data_ptr(), bank.pulses.data_ptr(), bank.read.data_ptr(), bank.rows.ctypes.data)
+    places = (bank.hidden.data_ptr(), bank.pulses.data_ptr(), bank.read.data_ptr(), bank.rows_at)
     if isinstance(kept, _Call) and kept.strength == strength and kept.places == places:
         return kept
     assert bank.family is not None

@@ -11,11 +11,10 @@ from rpudriver.backends.capabilities import Capabilities
 from rpudriver.backends.normalising import Normalised
 from rpudriver.backends.simulated import products
 from rpudriver.backends.simulated.devices.spec import ReadNoise
-from rpudriver.backends.updates import Update
 from rpudriver.keyed import tensors as keyed
 from rpudriver.keyed.accelerator import available
 from rpudriver.keyed.arrays import stream_number
-from rpudriver.types import ReadResult, Scan
+from rpudriver.types import ReadResult
 
 PURPOSES = ("input", "weights", "output")
 
@@ -181,7 +180,13 @@ class Periphery:
         return Normalised(values, torch.from_numpy(saturated) if some else None)
 
     def read_columns(
-        self, values: torch.Tensor, held: torch.Tensor | None, step: Scan | Update, stream: str, first: int
+        self,
+        values: torch.Tensor,
+        held: torch.Tensor | None,
+        columns: npt.NDArray[np.int64],
+        amplitude: float,
+        stream: str,
+        first: int,
     ) -> ReadResult:
         """Return what the reads of a scan bring up, on a chip whose inputs have no noise.
 
@@ -194,15 +199,15 @@ class Periphery:
         """
         if not values.is_cpu:
             if held is not None:
-                values = values - held.index_select(0, step.columns.to(held.device))
-            x = torch.full((1, 1), step.amplitude)
+                values = values - held.index_select(0, torch.tensor(columns, device=held.device))
+            x = torch.full((1, 1), amplitude)
             q = float(convert(x, self.capabilities.input_bits, self.capabilities.input_bound))
             return self._finished(values * q, abs(q), stream, first)
         saturated = np.empty(values.shape, np.bool_)
         held_at = 0 if held is None else held.data_ptr()
-        places = values.data_ptr(), saturated, held_at, step.places[0]
+        places = values.data_ptr(), saturated, held_at, columns
         some = products.receive_columns(
-            *places, *self._single(step.amplitude), *self._keys(stream, False), first, self._packed
+            *places, *self._single(amplitude), *self._keys(stream, False), first, self._packed
         )
         return ReadResult.of_array(values, saturated, some)
 

@@ -8,9 +8,8 @@ from typing import Annotated, Any, ClassVar, Generic, TypeVar
 import torch
 from pydantic import Field
 
-from rpudriver.algorithms.transfer import NO_TRANSFERS, Transfers
 from rpudriver.backends.base import CrossbarBackend
-from rpudriver.backends.updates import Drawing, Update
+from rpudriver.backends.updates import NOWHERE, Drawing, Places, Update
 from rpudriver.config.model import StrictModel
 from rpudriver.trains import TrainSource
 from rpudriver.types import Array, Cell
@@ -85,7 +84,7 @@ class Algorithm(StrictModel, Generic[StateT]):
         x: torch.Tensor,
         d: torch.Tensor,
         lr: float,
-        transfers: Transfers = NO_TRANSFERS,
+        reads: Places = NOWHERE,
     ) -> Update:
         """Return the update of an array by ``lr * d x^T``, by this algorithm's management and the armed limits.
 
@@ -94,7 +93,7 @@ class Algorithm(StrictModel, Generic[StateT]):
         longest, largest = backend.allowed
         dw_min, max_bl = backend.capabilities.device.dw_min, min(self.max_bl, longest)
         drawing = Drawing(lr, dw_min, max_bl, self.update_management, self.bl_management)
-        return Update(array, x, d, drawing, source, first, transfers.columns, transfers.after, largest)
+        return Update(array, x, d, drawing, source, first, reads, largest)
 
 
 def save_state(state: State) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import numba as nb
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from rpudriver.trains import single_pulses
@@ -12,7 +13,7 @@ _U = np.uint32
 
 
 def filter_reads(
-    buffer: torch.Tensor, columns: torch.Tensor, reads: torch.Tensor, gain: float, hysteresis: float
+    buffer: torch.Tensor, columns: npt.NDArray[np.int64], reads: torch.Tensor, gain: float, hysteresis: float
 ) -> PulseTrains:
     """Add reads to H in place, one after the other, and return the pulses that they send to C.
 
@@ -22,7 +23,7 @@ def filter_reads(
     ----------
     buffer : float32 tensor ``[n_in, n_out]``, contiguous
         H, in pulses, a row for each column of C. Changed in place.
-    columns : int64 tensor ``[R]`` on the CPU
+    columns : int64 array ``[R]``
         Which column of the array each read is of.
     reads : float32 tensor ``[R, n_out]`` on the device of `buffer`
 
@@ -36,7 +37,7 @@ def filter_reads(
     samples, (n_in, n_out) = columns.shape[0], buffer.shape
     x_words, d_words = np.zeros((samples, n_in), np.uint32), np.empty((samples, n_out), np.uint32)
     negative, bl = np.empty((samples, n_out), np.bool_), np.empty(samples, np.int64)
-    arguments = buffer.numpy(), columns.numpy(), reads.contiguous().numpy(), _F(gain), _F(1 - hysteresis)
+    arguments = buffer.numpy(), columns, reads.contiguous().numpy(), _F(gain), _F(1 - hysteresis)
     _filter(*arguments, x_words, d_words, negative, bl)
     plus = np.zeros((samples, n_in), np.bool_)
     return PulseTrains.of_arrays(x_words[:, :, None], d_words[:, :, None], plus, negative, bl)
@@ -59,7 +60,7 @@ def _filter(buffer, columns, reads, gain, fall, x_words, d_words, negative, bl):
 
 
 def _filter_in_torch(
-    buffer: torch.Tensor, columns: torch.Tensor, reads: torch.Tensor, gain: float, hysteresis: float
+    buffer: torch.Tensor, columns: npt.NDArray[np.int64], reads: torch.Tensor, gain: float, hysteresis: float
 ) -> PulseTrains:
     """Do the same on any torch device."""
     signs = torch.empty_like(reads)
@@ -68,4 +69,4 @@ def _filter_in_torch(
         row += gain * reads[r]
         signs[r] = torch.where(row.abs() >= 1, row.sign(), 0.0)
         row -= (1 - hysteresis) * signs[r]
-    return single_pulses(columns.to(buffer.device), signs, len(buffer))
+    return single_pulses(torch.tensor(columns, device=buffer.device), signs, len(buffer))

@@ -7,7 +7,7 @@ import torch
 from pydantic import Field
 
 from rpudriver.algorithms.base import Algorithm, State
-from rpudriver.algorithms.transfer import schedule, train_and_read
+from rpudriver.algorithms.transfer import one_hot, schedule, train_and_read
 from rpudriver.backends.base import CrossbarBackend
 from rpudriver.trains import TrainSource
 from rpudriver.types import Array
@@ -40,9 +40,7 @@ class TikiTaka(Algorithm[State]):
         transfers = schedule(state.samples, x.shape[0], self.n_s, x.shape[1])
         a, c, source = state.arrays["A"], state.arrays["C"], state.source
         reads = train_and_read(backend, self.update(backend, a, source, state.samples, x, d, self.fast_lr, transfers))
-        if len(transfers):
-            one_hot, first = transfers.one_hot(x.shape[1]).to(reads.device), state.samples // self.n_s
-            backend.update(
-                self.update(backend, c, source.transfer, first, one_hot, reads, lr * self.transfer_lr)
-            )
+        if len(reads):
+            onto_c, first = one_hot(transfers, x.shape[1]).to(reads.device), state.samples // self.n_s
+            backend.update(self.update(backend, c, source.transfer, first, onto_c, reads, lr * self.transfer_lr))
         return replace(state, samples=state.samples + x.shape[0])

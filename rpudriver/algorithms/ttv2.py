@@ -59,7 +59,7 @@ class TTv2(Algorithm[TTv2State]):
         a, source = state.arrays["A"], state.source
         reads = train_and_read(backend, self.update(backend, a, source, state.samples, x, d, self.fast_lr, transfers))
         buffer = state.buffer.to(reads.device)  # made on the CPU
-        if len(transfers):
+        if len(reads):
             gain = lr * self.transfer_lr / backend.capabilities.device.dw_min
             onto_c = filter_reads(buffer, transfers.columns, reads, gain, self.hysteresis)
             backend.run([Pulse(state.arrays["C"], onto_c)])

@@ -56,11 +56,17 @@ class AnalogOptimizer(torch.optim.Optimizer):
                 loss = closure()
         for group in self.param_groups:
             lr = float(group["lr"])
+            digital, gradients = [], []
             for parameter in group["params"]:
                 if isinstance(parameter, AnalogHandle):
                     parameter.layer.update(lr)
-                elif parameter.grad is not None:
-                    parameter.add_(parameter.grad, alpha=-lr)
+                    continue
+                gradient = parameter.grad
+                if gradient is not None:
+                    digital.append(parameter)
+                    gradients.append(gradient)
+            if digital:
+                torch._foreach_add_(digital, gradients, alpha=-lr)
         return loss
 
     def zero_grad(self, set_to_none: bool = True) -> None:
