@@ -85,7 +85,17 @@ class CrossbarBackend(ABC):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        for name in ("run", "update", "normalised_reads", "apply_pulses", "read_matvec", "allocate", "check_fit", "snapshot", "restore"):
+        for name in (
+            "run",
+            "update",
+            "normalised_reads",
+            "apply_pulses",
+            "read_matvec",
+            "allocate",
+            "check_fit",
+            "snapshot",
+            "restore",
+        ):
             if name in cls.__dict__:
                 raise TypeError(f"{cls.__name__} must not override {name}: implement _execute and the other hooks")
 

@@ -14,8 +14,9 @@ from rpudriver.backends.counting import Tally
 from rpudriver.trains import TrainSource, draw_trains
 from rpudriver.types import Array, Pulse, PulseTrains, ReadResult, Scan
 
+
 class Places(NamedTuple):
-    """Where single columns are read: column ``columns[r]`` after the first ``after[r]`` samples, int64 arrays ``[R]``."""
+    """Where columns are read: ``columns[r]`` after the first ``after[r]`` samples, int64 arrays ``[R]``."""
 
     columns: npt.NDArray[np.int64]
     after: npt.NDArray[np.int64]

@@ -14,7 +14,7 @@ from rpudriver.keyed import tensors as keyed
 from rpudriver.keyed.accelerator import available
 from rpudriver.keyed.arrays import stream_number
 from rpudriver.keyed.native import word_count
-from rpudriver.types import PulseTrains
+from rpudriver.types import PulseTrains, plain
 
 NANOSECONDS = 4.5  # that the words of a line and sample take to draw, to judge whether threads are worth it
 _U, _U64 = np.uint32, np.uint64
@@ -110,7 +110,7 @@ def _compiled_trains(
 
 
 def _array(values: torch.Tensor) -> npt.NDArray[np.float32]:
-    return np.ascontiguousarray((values.detach() if values.requires_grad else values).numpy())
+    return plain(values.detach() if values.requires_grad else values).numpy()
 
 
 _Words = npt.NDArray[np.uint32]

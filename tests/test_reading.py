@@ -8,11 +8,12 @@ import pytest
 import torch
 
 from rpudriver.backends.base import CrossbarBackend
+from rpudriver.backends.normalising import divide, multiply
 from rpudriver.backends.oracle import oracle
 from rpudriver.backends.registry import make
 from rpudriver.backends.validation import Limits
 from rpudriver.errors import StepError
-from rpudriver.reading import _divide, _multiply, managed_read, managed_reads
+from rpudriver.reading import managed_read, managed_reads
 from rpudriver.types import Array, Port
 from tests.assembly import assembly, needs_avx2, vector_instructions
 
@@ -87,17 +88,14 @@ def test_the_compiled_passes_are_those_of_torch_bit_for_bit() -> None:
     x[5], x[7, 3], x[8, 0] = 0.0, torch.nan, torch.inf
     bound = 0.3
     divisor, sent = np.empty((20, 1), np.float32), np.empty((20, 37), np.float32)
-    assert _divide(x.data_ptr(), 20, 37, bound, divisor.ctypes.data, sent.ctypes.data)
+    assert divide(x.data_ptr(), 20, 37, bound, divisor.ctypes.data, sent.ctypes.data)
     expected = x.abs().amax(1, keepdim=True) / bound
     torch.testing.assert_close(torch.from_numpy(divisor), expected, rtol=0, atol=0, equal_nan=True)
     scaled = (x / expected).clamp(-bound, bound)
     torch.testing.assert_close(torch.from_numpy(sent), scaled, rtol=0, atol=0, equal_nan=True)
-    out, flags = np.empty((20, 37), np.float32), np.zeros((20, 37), np.uint8)
-    places = sent.ctypes.data, flags, divisor.ctypes.data, out.ctypes.data
-    assert not _multiply(*places)
+    out = np.empty((20, 37), np.float32)
+    multiply(sent.ctypes.data, 20, 37, divisor.ctypes.data, out.ctypes.data)
     torch.testing.assert_close(torch.from_numpy(out), scaled * expected, rtol=0, atol=0, equal_nan=True)
-    flags[19, 36] = 1
-    assert _multiply(*places)
 
 
 @pytest.mark.parametrize("vectors", [1, 3])
@@ -125,8 +123,8 @@ def test_the_chip_reads_views_of_a_vector_as_what_they_say(view: Callable[[torch
 
 @needs_avx2
 def test_hot_loops_are_vectorised() -> None:
-    at, count, flags = nb.int64, nb.int64, nb.uint8[:, ::1]
-    divide = assembly(_divide, (at, count, count, nb.float64, at, at))
-    assert vector_instructions(divide, "vpmaxud") >= 1
-    assert vector_instructions(divide, "vdivps") >= 1
-    assert vector_instructions(assembly(_multiply, (at, flags, at, at)), "vmulps") >= 1
+    at, count = nb.int64, nb.int64
+    text = assembly(divide, (at, count, count, nb.float64, at, at))
+    assert vector_instructions(text, "vpmaxud") >= 1
+    assert vector_instructions(text, "vdivps") >= 1
+    assert vector_instructions(assembly(multiply, (at, count, count, at, at)), "vmulps") >= 1

@@ -46,6 +46,7 @@ class SimulatedBackend(CrossbarBackend):
     ) -> None:
         super().__init__(capabilities, fingerprint)
         self._preset, self._seed, self._torch_device = preset, seed, torch_device
+        self._on_cpu = torch_device.type == "cpu"
         self._periphery = Periphery(capabilities, preset.read, seed)
         self._banks: dict[tuple[str, Port], Bank] = {}
         self._sums: dict[str, tuple[tuple[Any, ...], torch.Tensor]] = {}  # see `_weighted`
@@ -126,17 +127,17 @@ class SimulatedBackend(CrossbarBackend):
     def _read(self, step: Read, first: int) -> ReadResult:
         head = step.terms[0][0]
         x = step.x if step.x.device == self._torch_device else step.x.to(self._torch_device)
-        result = self._periphery.read(self._weighted(step.terms), _gain(step.terms), x, head.name, first, step.transposed)
+        result = self._periphery.read(
+            self._weighted(step.terms), _gain(step.terms), x, head.name, first, step.transposed
+        )
         if x is step.x:
             return result
         return ReadResult(result.values.to(step.x.device), result.saturated.to(step.x.device))
 
-    def _normalised(
-        self, jobs: Sequence[ReadJob], firsts: Sequence[int], transposed: bool
-    ) -> list[Normalised] | None:
+    def _normalised(self, jobs: Sequence[ReadJob], firsts: Sequence[int], transposed: bool) -> list[Normalised] | None:
         bound, sent = self.allowed[1], []
         for (terms, x), first in zip(jobs, firsts, strict=True):
-            if not (self._torch_device.type == "cpu" and x.shape[0] and readable(x)):
+            if not (self._on_cpu and x.shape[0] and readable(x)):
                 return None
             ready = self._periphery.send_normalised(x, bound, terms[0][0].name, first, transposed)
             if ready is None:

@@ -164,18 +164,20 @@ def test_transfers_do_not_depend_on_the_input_that_the_chip_allows(
 def test_trains_are_no_longer_than_is_armed() -> None:
     with make("null", preset="idealised") as chip:
         chip.arm(Limits(max_bl=5))
-        trains = AnalogSGD().trains(chip, TrainSource(0, "t"), 0, torch.ones(1, 2), torch.ones(1, 2), lr=1.0)
-        assert trains.bl.tolist() == [5]
+        array = chip.allocate("A", 2, 2)
+        update = AnalogSGD().update(chip, array, TrainSource(0, "t"), 0, torch.ones(1, 2), torch.ones(1, 2), lr=1.0)
+        assert update.draw().bl.tolist() == [5]
 
 
 def test_every_transfer_of_tiki_taka_draws_under_its_own_number() -> None:
     numbers: list[int] = []
 
     class Spy(TikiTaka):
-        def trains(self, backend: Any, source: Any, first: int, x: Any, d: Any, lr: float) -> Any:
-            if source.stream.endswith("/transfer"):
-                numbers.extend(range(first, first + len(x)))
-            return super().trains(backend, source, first, x, d, lr)
+        def update(self, *given: Any) -> Any:
+            update = super().update(*given)
+            if update.source.stream.endswith("/transfer"):
+                numbers.extend(range(update.first, update.first + len(update.x)))
+            return update
 
     with make("null", preset="idealised") as chip:
         chip.arm()

@@ -1,5 +1,6 @@
 """The filter H against a plain loop, and the compiled one against the one in torch, bit for bit."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -7,7 +8,7 @@ from rpudriver.algorithms.filtering import _filter_in_torch, filter_reads
 from rpudriver.types import PulseTrains
 
 N_OUT, N_IN = 37, 5
-COLUMNS = torch.tensor([3, 4, 0, 1, 2, 3, 3])  # one is read three times
+COLUMNS = np.array([3, 4, 0, 1, 2, 3, 3])  # one is read three times
 
 
 def case() -> tuple[torch.Tensor, torch.Tensor]:
@@ -64,6 +65,6 @@ def test_reads_that_send_nothing_fire_no_slot() -> None:
 
 def test_a_whole_pulse_goes_off_at_exactly_one() -> None:
     buffer = torch.zeros(1, 3)
-    trains = filter_reads(buffer, torch.tensor([0]), torch.tensor([[1.0, -1.0, 0.999]]), 1.0, 0.25)
+    trains = filter_reads(buffer, np.array([0]), torch.tensor([[1.0, -1.0, 0.999]]), 1.0, 0.25)
     assert trains.d_words.flatten().tolist() == [1, 1, 0]
     torch.testing.assert_close(buffer, torch.tensor([[0.25, -0.25, 0.999]]))
