@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from rpudriver import __version__
-from rpudriver.cli import backends, demo, device, train, warm_cache
+from rpudriver.cli import backends, calibrate, demo, device, train, warm_cache
 from rpudriver.errors import RpuDriverError
 
 EPILOG = """\
@@ -28,7 +28,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"rpudriver {__version__}")
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
-    for command in (demo, train, device, backends, warm_cache):
+    for command in (demo, train, calibrate, device, backends, warm_cache):
         command.add_parser(subparsers)
     return parser
 
