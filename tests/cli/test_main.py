@@ -227,7 +227,7 @@ def test_demo_compares_and_resumes(tmp_path, capsys, monkeypatch):
 
 
 def test_help_does_not_wait_for_torch():
-    script = "import sys; from rpudriver.cli.main import build_parser; build_parser(['--help']); print('torch' in sys.modules)"
+    script = "import sys; from rpudriver.cli import main; main.build_parser(['--help']); print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True).stdout == "False\n"
 
 
