@@ -58,7 +58,9 @@ class Characterise(Procedure):
         group = max(1.0, self.span * chip.device.n_states / self.points)
         wanted = self.precision * chip.device.dw_min * math.sqrt(group)
         norm = math.sqrt(array.n_in / 3) * max(chip.device.w_max, -chip.device.w_min)  # of weights all over the range
-        amplitude = chip.input_bound if chip.output_bound is None else min(chip.input_bound, chip.output_bound / 4 / norm)
+        amplitude = (
+            chip.input_bound if chip.output_bound is None else min(chip.input_bound, chip.output_bound / 4 / norm)
+        )
         noise = math.hypot(chip.output_noise, converter_step(chip) / math.sqrt(12)) / amplitude
         needed = min(MOST_VECTORS, math.ceil((noise / wanted) ** 2))
         return max(1, math.ceil(needed / pass_length(array)))
@@ -108,9 +110,7 @@ class Characterise(Procedure):
             backend.run(steps)
         norm = _norm(data, done, array)
         amplitude = amplitude_for(backend, norm)
-        reading = read_orthogonal(
-            backend, array, self.passes(backend.capabilities, array), amplitude, self.seed, done
-        )
+        reading = read_orthogonal(backend, array, self.passes(backend.capabilities, array), amplitude, self.seed, done)
         _keep(data, done, amplitude, reading)
         if done == 0:
             _read_floor(backend, array, data, amplitude_for(backend, _norm(data, 1, array)), self.seed)

@@ -92,6 +92,15 @@ class Extract(Procedure):
             "largest_offset": _largest(self.offset_),
         }
 
+    def residuals(self) -> torch.Tensor:
+        """Return the residuals of the last portion, in standard deviations of a read; NaN where it was clipped."""
+        data = self.data_
+        y = data["last/outputs"]
+        numbers = torch.arange(data["last/first"], data["last/first"] + len(y))
+        x = self._inputs(self.weights_.shape[1]).levels(numbers, data["plan/level"]) * data["chip/level_size"]
+        residual = (y - x @ self.weights_.t() - self.offset_) / self.noise_.clamp(min=1e-12)
+        return torch.where(data["last/clipped"], torch.nan, residual)
+
     # ---- hooks --------------------------------------------------------------------------------------------------
 
     def _check(self, backend: CrossbarBackend, array: Array) -> None:
@@ -103,12 +112,10 @@ class Extract(Procedure):
                     f"{self.design} design needs at least {needed}"
                 )
         levels = InputLevels.of(backend)
-        if (
-            self.amplitude is not None
-            and not levels.step * 0.999 <= self.amplitude <= levels.step * levels.most * 1.001
-        ):
+        largest = levels.step * levels.most
+        if self.amplitude is not None and not levels.step * 0.999 <= self.amplitude <= largest * 1.001:
             raise ConfigError(
-                f"Extract: amplitude = {self.amplitude:g} must lie in [{levels.step:g}, {levels.step * levels.most:g}]: "
+                f"Extract: amplitude = {self.amplitude:g} must lie in [{levels.step:g}, {largest:g}], "
                 "what the input converter can put on a line and what is armed"
             )
         if self.reference_column is not None and self.reference_column >= array.n_in:

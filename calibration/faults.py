@@ -74,7 +74,7 @@ def misfit_finding(found: Solution, noise: float, pairs: int, more: float, step:
     if scatter > allowed + 1e-12:
         yield Finding(
             "not-linear",
-            f"outputs scatter by {math.sqrt(scatter):.3g} about the fit, by {noise:.3g} when a vector is read twice: they "
-            "are not linear in the inputs, or weights moved meanwhile. The standard errors include it",
+            f"outputs scatter by {math.sqrt(scatter):.3g} about the fit, by {noise:.3g} when a vector is read twice: "
+            "they are not linear in the inputs, or weights moved meanwhile. The standard errors include it",
             (),
         )

@@ -157,12 +157,16 @@ class AnalogLinear(torch.nn.Module):
 
     def read_weights(self) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Return estimates of the network's weights ``[out, in]`` and bias ``[out]`` by reads, on the CPU."""
-        matrix = self.grid.read_weights() * self.scale.cpu()[:, None]
-        if self.out_scale is not None:
-            matrix = matrix * self.out_scale.detach().cpu()[:, None]
+        matrix = self.grid.read_weights() * self.network_scale[:, None]
         if self.bias_kind == "analog":
             return matrix[:, :-1], matrix[:, -1]
         return matrix, None if self.bias is None else self.bias.detach().cpu().clone()
+
+    @property
+    def network_scale(self) -> torch.Tensor:
+        """Network units per chip unit, ``[1]`` or ``[out]``, on the CPU: the scale times the learnable one."""
+        scale = self.scale.cpu()
+        return scale if self.out_scale is None else scale * self.out_scale.detach().cpu()
 
     def _largest(self, matrix: torch.Tensor) -> torch.Tensor:
         """Return the largest size of a weight, of the layer ``[1]`` or of each output ``[out]``, never zero."""
