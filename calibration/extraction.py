@@ -93,12 +93,16 @@ class Extract(Procedure):
         }
 
     def residuals(self) -> torch.Tensor:
-        """Return the residuals of the last portion, in standard deviations of a read; NaN where it was clipped."""
+        """Return the residuals of the last portion, in standard deviations of a read; NaN where it was clipped.
+
+        They are scaled up for what the fit has taken of them.
+        """
         data = self.data_
         y = data["last/outputs"]
         numbers = torch.arange(data["last/first"], data["last/first"] + len(y))
         x = self._inputs(self.weights_.shape[1]).levels(numbers, data["plan/level"]) * data["chip/level_size"]
-        residual = (y - x @ self.weights_.t() - self.offset_) / self.noise_.clamp(min=1e-12)
+        left = (1 - (x.shape[1] + 1) / self.reads_) ** 0.5
+        residual = (y - x @ self.weights_.t() - self.offset_) / (left * self.noise_.clamp(min=1e-12))
         return torch.where(data["last/clipped"], torch.nan, residual)
 
     # ---- hooks --------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 
 from rpudriver.experiment.datasets import read_dataset
 from rpudriver.plots.style import COLOURS, GREY, canvas, save
@@ -29,8 +30,9 @@ def plot_average(dataset: Path, path: Path) -> None:
         drawn = image.imshow(np.ma.masked_invalid(sd), aspect="auto", vmin=0, vmax=largest or 1.0, cmap="viridis")
         figure.colorbar(drawn, ax=image, label="sd over the window")
         image.set(title=f"layer {name.removesuffix('.weight')}", xlabel="input", ylabel="output")
-        counts, edges = np.histogram(sd[good], BINS)
+        counts, edges = np.histogram(sd[good], min(BINS, 5 + int(good.sum()) // 12))
         histogram.stairs(counts, edges, fill=True, color=COLOURS[0], alpha=0.7)
+        histogram.yaxis.set_major_locator(MaxNLocator(integer=True))
         typical = float(np.median(error[good])) if good.any() else 0.0
         histogram.set(xlabel=f"sd over the window (median standard error {typical:.2g})", ylabel="weights")
         against.plot(np.abs(mean[good]), sd[good], ".", color=COLOURS[0], markersize=2, alpha=0.4)

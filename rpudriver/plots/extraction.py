@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from rpudriver.calibration.extraction import Extract
 from rpudriver.plots.style import COLOURS, GREY, canvas, save
@@ -62,6 +63,10 @@ def _errors(ax: Axes, found: Extract) -> None:
     if found.reads is None:
         ax.axhline(found.target, color=COLOURS[1], linestyle="--", linewidth=1, label="target")
     ax.set(xscale="log", yscale="log", xlabel="reads", ylabel="standard error of a weight")
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.set_minor_formatter(NullFormatter())
     ax.legend(frameon=False)
 
 
@@ -72,10 +77,11 @@ def _residuals(ax: Axes, found: Extract) -> None:
     ax.set(xlabel="residual (standard deviations of a read)", ylabel="density")
     if not len(values):
         return
-    bins = np.linspace(-5, 5, 81 if len(values) > 2000 else 25)
-    counts, edges = np.histogram(values.clip(-5, 5), bins, density=True)
-    ax.stairs(counts, edges, fill=True, color=COLOURS[2], alpha=0.6, label="measured")
+    bins = np.linspace(-5, 5, 81 if len(values) > 20_000 else 33)
+    counts, edges = np.histogram(values.clip(-5, 5), bins)
+    single = 1 / (len(values) * (bins[1] - bins[0]))  # the density that one residual makes
+    ax.stairs(counts * single, edges, fill=True, color=COLOURS[2], alpha=0.6, label="measured")
     z = np.linspace(-5, 5, 200)
     ax.plot(z, np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi), color=GREY, linewidth=1.2, label="normal")
-    ax.set(yscale="log", ylim=(1e-5 if len(values) > 2000 else 1e-3, 1))
+    ax.set(yscale="log", ylim=(single / 2, 1))
     ax.legend(frameon=False)
