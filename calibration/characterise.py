@@ -33,10 +33,10 @@ class Characterise(Procedure):
 
     name: ClassVar[str] = "characterise"
 
-    cycles: int = setting(3, "sweeps up, down and alternating", within=(1, 1000))
+    cycles: int = setting(3, "sweeps up and down", within=(1, 1000))
     points: int = setting(40, "groups of pulses in a leg, each followed by a read of all weights", within=(4, 10_000))
     span: float = setting(2.0, "pulses of a leg up or down, in nominal n_states", within=(0.1, 100))
-    pairs: float = setting(1.0, "alternating up/down pairs of a sweep, in nominal n_states", within=(0.01, 100))
+    pairs: float = setting(1.0, "alternating up/down pairs from either end, in nominal n_states", within=(0.01, 100))
     singles: int = setting(20, "single pulses read one by one, up and down in turn", within=(0, 10_000))
     wait: float = setting(1.0, "seconds of waiting for drift, twice; 0: none", within=(0, 1e6))
     precision: float = setting(

@@ -49,15 +49,26 @@ def plot_devices(data: Data, title: str, path: Path) -> None:
     draw_histogram(axes[9], values["symmetry_point"], "symmetry point (chip units)", positive=False)
     draw_histogram(axes[10], values["w_max"], "bounds (chip units)", positive=False, label="upper")
     draw_histogram(axes[10], values["w_min"], "bounds (chip units)", positive=False, label="lower", colour=COLOURS[1])
-    draw_histogram(axes[11], values["c2c"], "cycle-to-cycle noise (steps)", positive=False)
+    draw_histogram(axes[11], values["c2c"], "cycle-to-cycle noise (steps)", positive=False, fit=_bulk(values["c2c"]))
     figure.suptitle(title)
     save(figure, path)
 
 
-def _first_cycle(data: Data, names: tuple[str, ...]) -> npt.NDArray[np.intp]:
+def _bulk(values: npt.NDArray[np.floating[Any]]) -> bool:
+    """Return whether a law describes values of which none should be 0; those of devices that do not tell often are."""
+    values = values[np.isfinite(values)]
+    return len(values) > 0 and bool(np.quantile(values, 0.02) > 0.1 * np.median(values))
+
+
+def _reads(data: Data, names: tuple[str, ...]) -> npt.NDArray[np.intp]:
+    """Return the reads of the last sweep, and of the alternating run that follows it, where they are asked for."""
     phase, cycle = data["plan/phase"].numpy(), data["plan/cycle"].numpy()
-    last = int(cycle.max())
-    return np.flatnonzero(np.isin(phase, [PHASES.index(name) for name in names]) & (cycle == last))
+    chosen = np.zeros(len(phase), np.bool_)
+    for name in names:
+        here = phase == PHASES.index(name)
+        number = cycle[here].min() if name == "alternate" else cycle[here].max(initial=0)
+        chosen |= here & (cycle == number)
+    return np.flatnonzero(chosen)
 
 
 def _pulses(data: Data, reads: npt.NDArray[np.intp]) -> npt.NDArray[np.int64]:
@@ -79,7 +90,7 @@ def _flat(data: Data, reads: npt.NDArray[np.intp]) -> Floats:
 
 
 def _draw_staircase(ax: Axes, data: Data) -> None:
-    reads = _first_cycle(data, ("up", "down", "alternate"))
+    reads = _reads(data, ("up", "down", "alternate"))
     pulses, weights = _pulses(data, reads), _flat(data, reads)
     n_in = data["weights/value"].shape[2]
     for colour, device in zip(COLOURS, _typical(data), strict=False):
@@ -87,12 +98,12 @@ def _draw_staircase(ax: Axes, data: Data) -> None:
         ax.plot(pulses, weights[:, device], ".-", color=colour, markersize=2.5, linewidth=0.8, label=label)
     ax.set(title="Single devices: up, down, alternating", xlabel="pulses", ylabel="weight (chip units)")
     ax.xaxis.set_major_locator(MaxNLocator(5))
-    ax.margins(y=0.25)
-    ax.legend(frameon=False, fontsize="small", ncols=SINGLE, loc="lower center", columnspacing=0.8, handlelength=1)
+    ax.margins(y=0.3)
+    ax.legend(frameon=False, fontsize="small", ncols=2, loc="upper right", columnspacing=0.8, handlelength=1)
 
 
 def _draw_band(ax: Axes, data: Data) -> None:
-    reads = _first_cycle(data, ("up", "down", "alternate"))
+    reads = _reads(data, ("up", "down", "alternate"))
     pulses, weights = _pulses(data, reads), _flat(data, reads)
     low, first, middle, third, high = np.nanquantile(weights, [0.05, 0.25, 0.5, 0.75, 0.95], axis=1)
     ax.fill_between(pulses, low, high, color=COLOURS[0], alpha=0.15, linewidth=0, label="90 % of devices")
@@ -176,16 +187,17 @@ def plot_noise(data: Data, summary: dict[str, Any], title: str, path: Path) -> N
 
 
 def _draw_alternating(ax: Axes, data: Data) -> None:
-    reads = _first_cycle(data, ("alternate", "single"))
+    phase = data["plan/phase"].numpy()
+    reads = np.flatnonzero(np.isin(phase, [PHASES.index("alternate"), PHASES.index("single")]))
     weights = _flat(data, reads)
     n_in = data["weights/value"].shape[2]
     point = data["estimate/symmetry_point"].numpy().ravel()
     for colour, device in zip(COLOURS, _typical(data), strict=False):
         ax.plot(weights[:, device], ".-", color=colour, markersize=3, linewidth=0.7, label=f"({device // n_in}, {device % n_in})")
         ax.axhline(point[device], color=colour, linewidth=0.8, linestyle="--")
-    ax.set(title="Alternating, then single pulses;\ndashed: symmetry point", xlabel="read", ylabel="weight (chip units)")
-    ax.margins(y=0.25)
-    ax.legend(frameon=False, fontsize="small", ncols=SINGLE, loc="lower center", columnspacing=0.8, handlelength=1)
+    ax.set(title="Alternating from either end, then single pulses;\ndashed: symmetry point", xlabel="read", ylabel="weight (chip units)")
+    ax.margins(y=0.3)
+    ax.legend(frameon=False, fontsize="small", ncols=2, loc="upper right", columnspacing=0.8, handlelength=1)
 
 
 def _draw_drift(ax: Axes, data: Data) -> None:

@@ -3,6 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from rpudriver.plots.style import COLOURS
 
@@ -38,6 +39,7 @@ def draw_histogram(
         ax.plot(np.linspace(edges[0], edges[-1], 200), curve * len(inside) * (edges[1] - edges[0]), color=colour, linewidth=1.5)
         text = f"{name}{law}"
     ax.stairs(counts, edges, fill=True, color=colour, alpha=0.4, label=text)
+    ax.xaxis.set_major_locator(MaxNLocator(5))
     ax.set_ylim(0, max(1.4 * counts.max(), ax.get_ylim()[1]))
     ax.legend(frameon=False, fontsize="small", loc="upper left", handlelength=1)
 
