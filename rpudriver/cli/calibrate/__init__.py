@@ -3,9 +3,9 @@
 import argparse
 from types import ModuleType
 
-from rpudriver.cli.calibrate import extract
+from rpudriver.cli.calibrate import characterise, extract
 
-COMMANDS: tuple[ModuleType, ...] = (extract,)
+COMMANDS: tuple[ModuleType, ...] = (characterise, extract,)
 
 DESCRIPTION = "Calibration of a chip, simulated or real."
 EPILOG = """\
