@@ -10,7 +10,7 @@ import numpy.typing as npt
 from rpudriver.calibration import response_filter as rf
 from rpudriver.calibration.device_fit import DeviceFit, Sweeps, fit_devices
 from rpudriver.calibration.findings import Finding
-from rpudriver.calibration.population import Estimate, normal_interval, population, root_interval, spread_parameter
+from rpudriver.calibration.population import QUANTILE, Estimate, normal_interval, population, root_interval, spread_parameter
 from rpudriver.calibration.twin_data import TwinData
 
 Floats = npt.NDArray[np.float64]
@@ -93,7 +93,7 @@ def fit_twin(data: TwinData, family: str | None = None) -> Twin:
     table = measured_table(sweeps, sweeps.cycle >= 0)
     fit = fit_devices(sweeps, number, _start(sweeps, number), table, sweeps.cycle >= 0)
     parameters, forms, kept = _parameters(fit)
-    parameters |= _shared(fit, data, parameters["dw_min"].value)
+    parameters |= _shared(fit, data, parameters["dw_min"])
     preset = _preset(contest.chosen, parameters, forms, fit, data)
     return Twin(preset, parameters, forms, contest, fit, _findings(contest, kept))
 
@@ -181,19 +181,33 @@ def _parameters(fit: DeviceFit) -> tuple[dict[str, Estimate], dict[str, str], di
     return estimates | {"up_down": imbalance.mean, "up_down_d2d": imbalance.sd}, forms, kept
 
 
-def _shared(fit: DeviceFit, data: TwinData, dw_min: float) -> dict[str, Estimate]:
+def _shared(fit: DeviceFit, data: TwinData, dw_min: Estimate) -> dict[str, Estimate]:
     """Return what all devices share: pulse and write noise, stuck devices, noise of reading."""
     c2c, additive, write = (root_interval(v, e) for v, e in zip(fit.noise, fit.noise_error, strict=True))
-    write = Estimate(*(part / dw_min for part in (write.value, write.error, write.low, write.high)))
+    write = _over(write, dw_min)
     reading = (normal_interval(v, e, 0.0) for v, e in zip(data.noise, data.noise_error, strict=True))
     found = {"c2c": c2c, "c2c_additive": additive, "write_noise": write}
     found["stuck.fraction"] = _fraction(data.stuck, data.stuck + data.live)
     return found | dict(zip(("output_noise", "weight_noise", "input_noise"), reading, strict=True))
 
 
+def _over(write: Estimate, dw_min: Estimate) -> Estimate:
+    """Return write noise in mean steps, whose own error widens the interval."""
+    value = write.value / dw_min.value
+    shared = (value * dw_min.error / dw_min.value) ** 2
+    below, above = ((side - write.value) / dw_min.value for side in (write.low, write.high))
+    reach = QUANTILE**2 * shared
+    return Estimate(
+        value,
+        math.hypot(write.error / dw_min.value, math.sqrt(shared)),
+        max(0.0, value - math.sqrt(below**2 + reach)),
+        value + math.sqrt(above**2 + reach),
+    )
+
+
 def _fraction(count: int, total: int) -> Estimate:
     """Return a share with its interval (Wilson 1927)."""
-    z2, share = 1.959964**2 / total, count / total
+    z2, share = QUANTILE**2 / total, count / total
     centre = (share + z2 / 2) / (1 + z2)
     half = math.sqrt(z2 * share * (1 - share) + z2**2 / 4) / (1 + z2)
     return Estimate(share, math.sqrt(share * (1 - share) / total), max(0.0, centre - half), centre + half)

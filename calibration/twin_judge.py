@@ -1,5 +1,6 @@
 """Judge a twin: does it do what the chip does under the same fresh pulses? A kernel two-sample test over devices."""
 
+import math
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -7,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from rpudriver.calibration.findings import Finding
+from rpudriver.calibration.findings import Finding, found_where
 from rpudriver.calibration.probe import Probe
 from rpudriver.calibration.two_sample import TwoSample, two_sample
 from rpudriver.errors import CalibrationError
@@ -71,29 +72,32 @@ def judge(chip: Probe, twin: Probe, devices: int = DEVICES, permutations: int = 
     CalibrationError
         If the two did not go through the same probe, or if nothing moved.
     """
-    if chip.groups_ != twin.groups_ or chip.vectors_ != twin.vectors_:
-        raise CalibrationError(
-            "chip and twin went through different probes; give the twin's probe the seed, states and vectors of the chip's"
-        )
-    places = _chosen(chip, devices, seed, "chip")
-    others = _chosen(twin, devices, seed, "twin")
+    if chip.for_another().settings() != twin.for_another().settings():
+        raise CalibrationError("chip and twin went through different probes; make the twin's with for_another()")
+    places, others = _chosen(chip, devices, seed, "chip"), _chosen(twin, devices, seed, "twin")
     x, y = standardised(_points(chip, places), _points(twin, others))
     test = two_sample(x, y, permutations, seed)
     order = np.argsort(-test.witness, kind="stable")
     worst = tuple((int(places[n, 0]), int(places[n, 1]), float(test.witness[n])) for n in order[:NAMED])
     beyond = tuple((row, column) for row, column in places[test.witness > test.threshold].tolist())
-    findings = _alike(chip)
+    findings = _unread(chip) + _alike(chip)
     if beyond:
         findings += (Finding("unlike-twin", "more such devices on the chip than in the twin, beyond chance", beyond),)
     return Judgement(test, places, worst, findings)
 
 
 def _chosen(probe: Probe, devices: int, seed: int, side: str) -> npt.NDArray[np.int64]:
-    """Return the rows and columns of devices drawn at random."""
-    n_out, n_in = probe.reads_.shape[1:]
-    words = keyed.draw(keyed.key(seed, f"judge/{side}", 0), np.arange(n_out * n_in), 0)
-    cells = np.sort(np.argsort(words, kind="stable")[:devices])
-    return np.stack([cells // n_in, cells % n_in], 1)
+    """Return the rows and columns of devices drawn at random from those that could be read."""
+    cells = np.flatnonzero(torch.isfinite(probe.reads_).all(0).numpy())
+    words = keyed.draw(keyed.key(seed, f"judge/{side}", 0), cells, 0)
+    drawn = np.sort(cells[np.argsort(words, kind="stable")[:devices]])
+    n_in = probe.reads_.shape[2]
+    return np.stack([drawn // n_in, drawn % n_in], 1)
+
+
+def _unread(probe: Probe) -> tuple[Finding, ...]:
+    rows = ~torch.isfinite(probe.reads_).all(2).all(0)
+    return found_where("saturated-output", "an output that always saturates; its devices are not judged", rows)
 
 
 def _points(probe: Probe, places: npt.NDArray[np.int64]) -> Floats:
@@ -114,25 +118,21 @@ def standardised(x: Floats, y: Floats) -> tuple[Floats, Floats]:
     return (x - centre)[:, moved] / spread[moved], (y - centre)[:, moved] / spread[moved]
 
 
-def _alike(chip: Probe) -> tuple[Finding, ...]:
-    """Return findings where devices of a row or column are more alike than independent ones (analysis of variance)."""
-    moves = torch.diff(chip.reads_, dim=0).double()
+def _alike(probe: Probe) -> tuple[Finding, ...]:
+    """Return findings where devices of a line are more alike than independent ones (analysis of variance)."""
+    moves = torch.diff(probe.reads_.double(), dim=0)
+    moves = moves[:, torch.isfinite(moves).all(2).all(0)]
     found: tuple[Finding, ...] = ()
     for line, grid in (("row", moves), ("column", moves.transpose(1, 2))):
         _, lines, across = grid.shape
         if lines < 2 or across < 2:
             continue
-        between = across * grid.mean(2).var(1)
-        within = grid.var(2).mean(1)
-        ratio = between / within.clamp_min(1e-30)
-        excess = float(((ratio - 1) / (2 / (lines - 1) + 2 / (lines * (across - 1))) ** 0.5).max())
-        if excess > ALIKE:
-            found += (
-                Finding(
-                    f"{line}s-differ",
-                    f"devices of a {line} are more alike than those of different {line}s (F ratio "
-                    f"{float(ratio.max()):.2f}); a twin draws devices independently, so p is too small",
-                    (),
-                ),
+        ratio = across * grid.mean(2).var(1) / grid.var(2).mean(1).clamp_min(1e-30)
+        by_chance = math.sqrt(2 / (lines - 1) + 2 / (lines * (across - 1)))
+        if float(ratio.max()) > 1 + ALIKE * by_chance:
+            text = (
+                f"devices of a {line} are more alike than those of different {line}s (F ratio {float(ratio.max()):.2f}); "
+                "a twin draws devices independently, so p is too small"
             )
+            found += (Finding(f"{line}s-differ", text, ()),)
     return found

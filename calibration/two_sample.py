@@ -100,7 +100,7 @@ def _squared_distances(points: Floats) -> Floats:
 
 def _bandwidths(squared: Floats) -> tuple[float, ...]:
     """Return multiples of the median distance of two different points."""
-    median = float(np.sqrt(np.median(squared[np.triu_indices(len(squared), 1)])))
+    median = float(np.sqrt(np.median(squared[np.tri(len(squared), k=-1, dtype=np.bool_)])))
     if median == 0:
         raise CalibrationError("half of all pairs of devices did exactly the same: nothing to tell them apart by")
     return tuple(factor * median for factor in FACTORS)
