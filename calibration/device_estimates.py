@@ -49,7 +49,7 @@ class Estimate:
 
 
 def fitting(sweep: Sweep, fit: Fit) -> Mask:
-    """Return the devices that the fitted response describes: found, not too steep, steps not negative, no misfit."""
+    """Return the devices that the fitted response describes: found, not steep, steps not negative, no misfit."""
     _, score = innovations(sweep, fit)
     used = (score != 0).sum(1)
     freedom = np.maximum(1, used - kalman.COUNT)
@@ -58,8 +58,12 @@ def fitting(sweep: Sweep, fit: Fit) -> Mask:
     steep = np.abs(theta[:, [kalman.B_UP, kalman.B_DOWN]]).max(1) > STEEP
     finite = np.isfinite(fit.covariance).all((1, 2)) & np.isfinite(theta).all(1)
     fit_here = fit.found & finite & ~steep & (misfit < MISFIT) & (used > 2 * kalman.COUNT)
+    if fit.form == "hard":  # a device that meets its bound only now and then is bent by it unseen
+        fit_here &= sweep.arrived(kalman.UP) & sweep.arrived(kalman.DOWN)
     for level, slope in ((kalman.A_UP, kalman.B_UP), (kalman.A_DOWN, kalman.B_DOWN)):
-        fit_here &= theta[:, level] + theta[:, slope] * _crossing(theta) > 0
+        for way in (kalman.UP, kalman.DOWN):  # where legs end, the step is about 0 or more
+            step = theta[:, level] + theta[:, slope] * sweep.end(way)[0]
+            fit_here &= (step > -0.5 * np.abs(theta[:, level])) | (fit.form == "local")
     return np.asarray(fit_here)
 
 
@@ -71,7 +75,8 @@ def estimates(sweep: Sweep, fit: Fit) -> dict[str, Estimate]:
     point, rate = _crossing(fit.theta), fit.theta[:, down[1]] - fit.theta[:, up[1]]
     by = np.stack([1 / rate, point / rate, -1 / rate, -point / rate], 1)
     crossing = Estimate.normal(point, _propagate(fit, by))
-    decided = np.abs(rate) > LEAST_SLOPE * _propagate(fit, np.tile([0.0, -1.0, 0.0, 1.0], (len(rate), 1)))
+    inside = (point < sweep.end(kalman.UP)[0]) & (point > sweep.end(kalman.DOWN)[0])
+    decided = inside & (np.abs(rate) > LEAST_SLOPE * _propagate(fit, np.tile([0.0, -1.0, 0.0, 1.0], (len(rate), 1))))
     result["symmetry_point"] = crossing.where(decided)
     step = fit.theta[:, up[0]] + fit.theta[:, up[1]] * point
     by_step = fit.theta[:, up[1], None] * by + np.stack([np.ones_like(point), point, 0 * point, 0 * point], 1)
@@ -127,7 +132,7 @@ def _c2c(fit: Fit) -> Estimate:
     """Return the spread of one step from the device's own reads; the interval of a variance is even in its logarithm."""
     v = np.maximum(fit.free[:, kalman.C2C2], 1e-12)
     error = np.sqrt(np.maximum(fit.free_covariance[:, kalman.C2C2, kalman.C2C2], 0.0))
-    value, factor = np.sqrt(v), np.exp(NORMAL * np.minimum(error / v, 100.0) / 2)
+    value, factor = np.sqrt(v), np.exp(NORMAL * np.minimum(error / v, 40.0) / 2)
     return Estimate(value, error / (2 * value), value / factor, np.maximum(value * factor, np.sqrt(v + NORMAL * error)))
 
 

@@ -181,8 +181,8 @@ def _stages(sweep: Sweep, form: str) -> Ints:
 
 def resting_point(sweep: Sweep) -> Floats:
     """Return where alternating pulses leave the devices ``[D]``: the mean of the last half of each run of them."""
-    kind, cycles = sweep.kind(), range(int(sweep.cycle.max()) + 1)
-    runs = [np.flatnonzero((kind == kalman.PAIRS) & (sweep.cycle == cycle)) for cycle in cycles]
+    pairs = sweep.kind() == kalman.PAIRS
+    runs = [np.flatnonzero(pairs & (sweep.cycle == run)) for run in np.unique(sweep.cycle[pairs])]
     return np.asarray(sweep.weights[:, np.concatenate([run[len(run) // 2 :] for run in runs])].mean(1))
 
 

@@ -27,7 +27,7 @@ class Sweep:
     weights, error : float64 ``[D, K]``, as read, and their standard errors.
     kinds, counts : int64 ``[S]``, the kinds of stages that occur, see `kalman`.
     stage : int64 ``[K]``, which of them came before each read; that of the first read says nothing.
-    cycle : int64 ``[K]``.
+    cycle : int64 ``[K]``, of the sweep, or of the run of alternating pulses.
     legs : the reads of each leg up (`kalman.UP`) and down (`kalman.DOWN`).
     step : nominal step.
     """
@@ -104,9 +104,10 @@ def sweep_of(data: Data) -> Sweep:
     kind = np.select([pulses > 0, pulses < 0, pairs > 0], [kalman.UP, kalman.DOWN, kalman.PAIRS], kalman.NONE)
     pair = np.stack([kind, np.abs(pulses) + pairs], 1)[used]
     table, stage = np.unique(pair, axis=0, return_inverse=True)
+    place, cycle = phase[used], data["plan/cycle"].numpy()[used]
     legs = {
-        way: [1 + np.flatnonzero((phase[used] == PHASES.index(name)) & (data["plan/cycle"].numpy()[used] == cycle))
-              for cycle in range(int(data["plan/cycle"].max()) + 1)]
+        way: [1 + np.flatnonzero((place == PHASES.index(name)) & (cycle == number))
+              for number in np.unique(cycle[place == PHASES.index(name)])]
         for way, name in ((kalman.UP, "up"), (kalman.DOWN, "down"))
     }  # fmt: skip
     return Sweep(
@@ -115,7 +116,7 @@ def sweep_of(data: Data) -> Sweep:
         np.ascontiguousarray(table[:, 0], np.int64),
         np.ascontiguousarray(table[:, 1], np.int64),
         np.concatenate([[0], stage.ravel()]).astype(np.int64),
-        np.concatenate([[0], data["plan/cycle"].numpy()[used]]),
+        np.concatenate([[0], cycle]),
         legs,
         float(data["chip/dw_min"]),
     )

@@ -3,7 +3,9 @@
 import argparse
 from types import ModuleType
 
-COMMANDS: tuple[ModuleType, ...] = ()
+from rpudriver.cli.calibrate import characterise
+
+COMMANDS: tuple[ModuleType, ...] = (characterise,)
 
 EPILOG = """\
 Every command opens a chip (--backend, --set), measures one array, and writes a folder: config.toml, dataset.h5 (HDF5),
