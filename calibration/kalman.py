@@ -289,7 +289,9 @@ def fit_rows(  # type: ignore[no-untyped-def]
     """Fit the devices ``start .. stop - 1``; arrays as in `fit_device`, with the devices first."""
     fisher = np.empty((COUNT, COUNT))
     for n in range(start, stop):
-        value[n], found[n] = fit_device(y[n], noise2[n], stage[n], kinds, counts, bounds[n], unit, prior, theta[n], fisher)
+        value[n], found[n] = fit_device(
+            y[n], noise2[n], stage[n], kinds, counts, bounds[n], unit, prior, theta[n], fisher
+        )
         size = np.sqrt(np.diag(fisher) + 1e-300)
         scaled = fisher / size.reshape(1, COUNT) / size.reshape(COUNT, 1)
         for j in range(COUNT):

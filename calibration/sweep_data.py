@@ -97,7 +97,9 @@ def sweep_of(data: Data) -> Sweep:
     values, error = data["weights/value"].numpy(), data["weights/error"].numpy()
     used = np.flatnonzero(phase != PHASES.index("wait"))[HOLDS:]
     n_in = values.shape[2]
-    first = np.nanmean(values[:HOLDS].astype(np.float64), 0, keepdims=True) if np.isfinite(values[0]).any() else values[:1]
+    first = (
+        np.nanmean(values[:HOLDS].astype(np.float64), 0, keepdims=True) if np.isfinite(values[0]).any() else values[:1]
+    )
     first_error = np.sqrt(np.square(error[:HOLDS].astype(np.float64)).sum(0, keepdims=True)) / HOLDS
     weights = np.concatenate([first, values[used]]).reshape(len(used) + 1, -1)
     errors = np.repeat(np.concatenate([first_error, error[used]])[:, :, None], n_in, 2).reshape(len(used) + 1, -1)

@@ -58,7 +58,10 @@ def evaluate(data: Data, false_alarm: float) -> Evaluation:
     found |= drifts(data)
     odd = outliers([found[name].value for name in ("dw_min", "w_max", "w_min", "symmetry_point")]) & good
     _add_to(data, sweep, found, good, moving.stuck & readable, odd, shape)
-    grid = [torch.from_numpy(mask.reshape(shape)) for mask in (moving.stuck & readable, ~good & readable & ~moving.stuck, odd)]
+    grid = [
+        torch.from_numpy(mask.reshape(shape))
+        for mask in (moving.stuck & readable, ~good & readable & ~moving.stuck, odd)
+    ]
     unread = torch.from_numpy(~readable.reshape(shape).all(1))
     findings = (
         _undithered(data)
