@@ -10,7 +10,14 @@ import numpy.typing as npt
 from rpudriver.calibration import response_filter as rf
 from rpudriver.calibration.device_fit import DeviceFit, Sweeps, fit_devices
 from rpudriver.calibration.findings import Finding
-from rpudriver.calibration.population import QUANTILE, Estimate, normal_interval, population, root_interval, spread_parameter
+from rpudriver.calibration.population import (
+    QUANTILE,
+    Estimate,
+    normal_interval,
+    population,
+    root_interval,
+    spread_parameter,
+)
 from rpudriver.calibration.twin_data import TwinData
 
 Floats = npt.NDArray[np.float64]
@@ -244,7 +251,11 @@ def _preset(
 
 def _findings(contest: Contest, kept: dict[str, float]) -> tuple[Finding, ...]:
     found = [
-        Finding("wild-estimates", f"{name}: {100 * (1 - share):.0f} % of the devices tell nothing of it and were left out", ())
+        Finding(
+            "wild-estimates",
+            f"{name}: {100 * (1 - share):.0f} % of the devices tell nothing of it and were left out",
+            (),
+        )
         for name, share in kept.items()
         if share < FEW
     ]

@@ -14,7 +14,9 @@ from rpudriver.types import Array
 CYCLES = 2  # the second sweep is shown: in the first, chip and twin start from elsewhere
 
 
-def replay(data: dict[str, Any], backend: CrossbarBackend, array: Array) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+def replay(
+    data: dict[str, Any], backend: CrossbarBackend, array: Array
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
     """Return the numbers of the stages that were carried out and the weights after them, ``[K']`` and ``[D, K']``.
 
     Parameters

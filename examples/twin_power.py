@@ -112,12 +112,16 @@ def main() -> None:
         start = time.perf_counter()
         results.append(known(preset, side, options.repeats, options.permutations))
         found = results[-1]
-        print(f"{preset}: {found['devices']} devices, {found['budget']}, {time.perf_counter() - start:.0f} s", flush=True)
+        print(
+            f"{preset}: {found['devices']} devices, {found['budget']}, {time.perf_counter() - start:.0f} s", flush=True
+        )
         for name, count in found["accepted"].items():
             print(f"  {name:14} accepted {count:3} of {found['repeats']}", flush=True)
     preset, side = FITTED
     found = fitted(preset, 16 if options.quick else side, options.fits, options.permutations)
-    print(f"fitted twins of {preset}: accepted {found['accepted']} of {found['repeats']}; intervals that hold the truth:")
+    print(
+        f"fitted twins of {preset}: accepted {found['accepted']} of {found['repeats']}; intervals that hold the truth:"
+    )
     print("  " + ", ".join(f"{name} {count}" for name, count in found["covered"].items()))
     if options.json:
         options.json.write_text(json.dumps({"known": results, "fitted": found}, indent=2) + "\n")

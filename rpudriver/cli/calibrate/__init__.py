@@ -3,9 +3,13 @@
 import argparse
 from types import ModuleType
 
-from rpudriver.cli.calibrate import characterise, extract, twin
+from rpudriver.cli.calibrate import characterise, extract
 
-COMMANDS: tuple[ModuleType, ...] = (characterise, extract, twin,)
+COMMANDS: tuple[ModuleType, ...] = (
+    characterise,
+    extract,
+    twin,
+)
 
 DESCRIPTION = "Calibration of a chip, simulated or real."
 EPILOG = """\
