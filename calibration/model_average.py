@@ -33,7 +33,7 @@ class Average:
     mean, mean_error : ``[n_out, n_in]``, time average and its standard error from read noise and motion of others.
     sd : standard deviation of the sub-windows' means over the window, estimation noise subtracted; 0 where noise
         explains all of it.
-    sd_error : distance from `sd` to where it would be were the variance one standard error larger. The variance of K
+    sd_error : how far `sd` would be off, were the variance one standard error larger or smaller. The variance of K
         sub-windows has the standard error ``total * sqrt(2 / (K - 1))``, total being noise and motion together.
     windows : K.
     """
@@ -103,8 +103,9 @@ class RunningAverage:
         state, windows = self.state, self.state["windows"]
         total, noise = state["square"] / (windows - 1), state["error2"] / windows
         variance, error = total - noise, total * math.sqrt(2 / (windows - 1))
-        sd = variance.clamp(min=0.0).sqrt()
-        sd_error = error / ((variance.clamp(min=0.0) + error).sqrt() + sd).clamp(min=1e-300)
+        variance = variance.clamp(min=0.0)
+        sd = variance.sqrt()
+        sd_error = torch.maximum((variance + error).sqrt() - sd, sd - (variance - error).clamp(min=0.0).sqrt())
         lost = state["lost"][:, None]
         values = (state["mean"], (noise / windows).sqrt(), sd, sd_error)
         mean, mean_error, sd, sd_error = (torch.where(lost, math.nan, value).float() for value in values)

@@ -18,6 +18,7 @@ import torch
 from rpudriver.backends.base import CrossbarBackend
 from rpudriver.backends.oracle import oracle
 from rpudriver.backends.registry import make
+from rpudriver.calibration.designs import DESIGNS
 from rpudriver.calibration.extraction import Extract
 from rpudriver.plots.style import COLOURS, GREY, canvas, save
 from rpudriver.types import Array, Port
@@ -51,7 +52,7 @@ def open_with(weights: torch.Tensor, seed: int) -> tuple[CrossbarBackend, Array]
 
 def limit(found: Extract) -> float:
     """Return the standard error of least squares for this design if nothing had clipped."""
-    design = found._inputs(found.weights_.shape[1])
+    design = DESIGNS[found.design](found.weights_.shape[1], found.seed)
     data, reads = found.data_, found.reads_
     energy = design.energy(data["plan/level"]) * data["chip/level_size"] ** 2
     left = reads if design.orthogonal else reads - design.lines - 1
