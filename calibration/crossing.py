@@ -21,7 +21,7 @@ from rpudriver.backends.capabilities import Nominal
 
 FLATTEST = 0.1  # least sum of both slopes, in nominal steps a bound, by which a crossing is located
 FARTHEST = 2.0  # largest distance of a crossing, in bounds
-STUCK = 0.1  # a device both of whose steps are shorter, in nominal steps, does not move
+STUCK = 0.2  # a device both of whose steps are surely shorter, in nominal steps, counts as one that does not move
 
 
 @final
@@ -132,7 +132,8 @@ class Crossing:
     def away(self) -> torch.Tensor:
         """Way from the device to its crossing, chip units."""
         _, u, _, v, _ = self.mean
-        return ((u - v) / self._closing()).clamp(-FARTHEST, FARTHEST) * self.prior.bound
+        way: torch.Tensor = ((u - v) / self._closing()).clamp(-FARTHEST, FARTHEST)
+        return way * self.prior.bound
 
     @property
     def point(self) -> torch.Tensor:
@@ -145,7 +146,7 @@ class Crossing:
         closing, away = self._closing(), self.away / self.prior.bound
         one = torch.ones_like(away)
         by = torch.stack([one, 1 / closing, away / closing, -1 / closing, -away / closing])
-        variance = (by[:, None] * self.covariance * by[None]).sum((0, 1))
+        variance: torch.Tensor = (by[:, None] * self.covariance * by[None]).sum((0, 1))
         return variance.clamp_min(0).sqrt() * self.prior.bound
 
     @property

@@ -1,4 +1,4 @@
-"""The search for symmetry points: bursts of pulses towards and around the crossing, a read of all weights after each."""
+"""The search for symmetry points: bursts of pulses towards and around the crossing, a read after each."""
 
 import math
 from dataclasses import dataclass

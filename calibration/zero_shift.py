@@ -128,7 +128,7 @@ class ZeroShift(Procedure):
                     data["phase"] = VERIFIED[1] if data["phase"] == VERIFIED[0] else "rest"
             case "rest":
                 if self.rest and (self.verify or not self.leaves_at_points):
-                    backend.write(array, self._zero(data).nan_to_num(0.0))
+                    backend.write(array, _as_it_is(backend, array, data, self._zero(data)))
                 data["phase"] = "done"
         return bool(data["phase"] == "done")
 
@@ -169,13 +169,18 @@ class ZeroShift(Procedure):
 
 def _move_references(backend: CrossbarBackend, array: Array, data: Data) -> None:
     """Pulse the references until what a device reads as has fallen by its point; one that was not read stays."""
-    wanted = data["found/weights"] - data["found/points"]
-    if bool(data["rows/saturated"].any()):
-        wanted = torch.where(wanted.isnan(), read_weights(backend, array), wanted)
-    wanted = wanted.nan_to_num(0.0)  # devices that rest at points which were not read
+    wanted = _as_it_is(backend, array, data, data["found/weights"] - data["found/points"])
     before = backend.status().cost
     data["reference/wanted"] = wanted
     data["reference/achieved"] = backend.write(array, wanted, Port.REFERENCE).detach().cpu()
     after = backend.status().cost
     data["reference/vectors"] = int(after["reads"] - before["reads"])
     data["reference/coincidences"] = int(after["coincidences"] - before["coincidences"])
+
+
+def _as_it_is(backend: CrossbarBackend, array: Array, data: Data, wanted: torch.Tensor) -> torch.Tensor:
+    """Return what the cells are to read as: saturated rows as they do; zero where the points were not read."""
+    lost = data["rows/saturated"]
+    if bool(lost.any()):
+        wanted = torch.where(lost[:, None], read_weights(backend, array), wanted)
+    return wanted.nan_to_num(0.0)

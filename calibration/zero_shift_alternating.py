@@ -20,7 +20,7 @@ LEAST_PULSES = 400  # where states are few it is the noise of the pulses that wa
 @final
 @dataclass(eq=False)
 class AlternatingZeroShift(ZeroShift):
-    """Zero shifting by up and down pulses in turn, which lead every device to its symmetry point, whatever its response.
+    """Zero shifting by up and down pulses in turn, which lead every device to its symmetry point.
 
     A device approaches its point by ``exp(-pulses dw_min / b)``, b the bound, and then rests within half a step of
     it, with cycle-to-cycle noise s about ``s sqrt(dw_min b / 2)`` off. The mean of reads during the last pulses is
@@ -50,7 +50,8 @@ class AlternatingZeroShift(ZeroShift):
         rows = torch.zeros(0, *array.shape)
         return super()._start(backend, array) | {
             "alternate/pulses": torch.zeros(0, dtype=torch.int64), "alternate/reads": rows,
-            "alternate/read_errors": torch.zeros(0, array.n_out), "alternate/vectors": torch.zeros(0, dtype=torch.int64),
+            "alternate/read_errors": torch.zeros(0, array.n_out),
+            "alternate/vectors": torch.zeros(0, dtype=torch.int64),
             "alternate/done": 0, "found/shape": torch.tensor(array.shape),
         }  # fmt: skip
 

@@ -30,7 +30,7 @@ def findings_of(
         missed = (data["reference/achieved"] - data["reference/wanted"]).abs() > reach
         found += found_where(
             "reference-out-of-reach",
-            f"the reference ended more than {reach:.3g} from where it should be; its own range ends there, or it is stuck",
+            f"the reference ended more than {reach:.3g} from where it should be: its range ends there, or it is stuck",
             missed & live,
         )
     off = live & (residual.abs() > reach + SIGMAS * residual_error)
@@ -39,12 +39,12 @@ def findings_of(
 
 
 def _stuck(data: Data) -> torch.Tensor:
-    """Return devices that do not move, by the search or else by both verifications."""
-    groups = [group for group in ("search", *VERIFIED) if f"{group}/mean" in data]
-    masks = [stuck_devices(data[f"{group}/mean"], data[f"{group}/covariance"]) for group in groups]
-    if not masks:
+    """Return devices that do not move, by the search or else by both verifications together."""
+    groups = ["search"] if "search/mean" in data else [group for group in VERIFIED if f"{group}/mean" in data]
+    if not groups:
         return torch.zeros(data["found/points"].shape, dtype=torch.bool)
-    return masks[0] if groups[0] == "search" else torch.stack(masks).all(0)
+    mean = torch.stack([data[f"{group}/mean"] for group in groups]).mean(0)
+    return stuck_devices(mean, torch.stack([data[f"{group}/covariance"] for group in groups]).sum(0) / len(groups) ** 2)
 
 
 def _lines(stuck: torch.Tensor, read: torch.Tensor) -> tuple[Finding, ...]:
@@ -67,7 +67,7 @@ def _of_search(data: Data, live: torch.Tensor, reach: float) -> tuple[Finding, .
     beyond = torch.maximum(points - reads.amax(0), reads.amin(0) - points)
     outside = live & ~flat & (beyond > 2 * reach + 3 * errors)
     known = len(reads) - 1
-    bad = live & ~flat & (data["search/misfit"] > known + 6 * math.sqrt(2 * max(1, known)))
+    bad = live & ~flat & (data["search/misfit"] > known + SIGMAS * math.sqrt(2 * max(1, known)))
     unsure = live & ~flat & ~outside & (errors > data["search/wanted"])
     return (
         found_where(
