@@ -64,7 +64,9 @@ def test_points_and_their_errors_are_right_for_responses_that_are_not_straight(f
         for _ in range(abs(burst)):
             rise, fall = steps(family, w, up, down)
             w = w + (rise if burst > 0 else -fall) * (1 + 0.3 * xi())
-        crossing = crossing.pulsed(torch.full((1, devices), burst)).seen(w + read_error * xi(), torch.tensor(read_error))
+        crossing = crossing.pulsed(torch.full((1, devices), burst)).seen(
+            w + read_error * xi(), torch.tensor(read_error)
+        )
     error = crossing.point - points
     # The prior is wider than the devices and slopes are let drift, so errors are stated a fifth to a third too large,
     # never too small. 2000 devices tell the coverage to 0.5 %, a median to 3 %, the mean of 17 squares to 1 %.
