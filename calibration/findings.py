@@ -18,7 +18,7 @@ class Finding:
     ----------
     kind : short name, for example ``"stuck-device"``, ``"dead-column"``, ``"saturated-output"``.
     message : what was seen and what to do.
-    places : ``(row, column)`` of devices, or ``(line,)`` of lines.
+    places : ``(row, column)`` of devices, or ``(line,)`` of lines; empty where it is the whole array.
     """
 
     kind: str
@@ -28,7 +28,7 @@ class Finding:
     def __str__(self) -> str:
         shown = ", ".join(str(place[0] if len(place) == 1 else place) for place in self.places[:SHOWN])
         more = f" and {len(self.places) - SHOWN} more" if len(self.places) > SHOWN else ""
-        return f"{self.kind}: {self.message} ({shown}{more})"
+        return f"{self.kind}: {self.message}" + (f" ({shown}{more})" if self.places else "")
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values, for JSON."""

@@ -75,6 +75,14 @@ class TrainingSection(StrictModel):
         return 0.5 ** (epoch // self.halve_every) if self.halve_every else 1.0
 
 
+class AverageSection(StrictModel):
+    """Model average while training: sparse reads of the weights; see `rpudriver.calibration.model_average`."""
+
+    reads: Positive = 1.0  # vectors of every tile after each update; may be less than one
+    start_epoch: Annotated[int, Field(ge=0)] = 0  # epochs that are trained before
+    windows: Annotated[int, Field(ge=10)] = 10  # sub-windows, at least; their scatter tells how much weights move
+
+
 class BackendSection(StrictModel):
     """The chip: the name of a backend, and options that go to it as they are (preset, profile, seed, device, ...)."""
 
@@ -97,6 +105,7 @@ class Config(StrictModel):
     scaling: ScalingSection = ScalingSection()
     zero_shift: ZeroShiftSection = ZeroShiftSection()
     training: TrainingSection = TrainingSection()
+    average: AverageSection | None = None  # none without the section
     backend: BackendSection = BackendSection()
 
     def to_toml(self) -> str:

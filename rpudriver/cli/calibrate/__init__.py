@@ -3,7 +3,9 @@
 import argparse
 from types import ModuleType
 
-COMMANDS: tuple[ModuleType, ...] = ()
+from rpudriver.cli.calibrate import characterise, extract, twin
+
+COMMANDS: tuple[ModuleType, ...] = (characterise, extract, twin,)
 
 DESCRIPTION = "Calibration of a chip, simulated or real."
 EPILOG = """\
