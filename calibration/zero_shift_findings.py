@@ -63,7 +63,7 @@ def _of_search(data: Data, live: torch.Tensor, reach: float) -> tuple[Finding, .
     """Return what the fits of single devices tell."""
     _, up, up_slope, down, down_slope = data["search/mean"]
     flat = live & (down_slope - up_slope < FLAT * (up.abs() + down.abs()))
-    points, errors, reads = data["found/points"], data["found/errors"], data["search/reads"]
+    points, errors, reads = data["search/points"][-1], data["found/errors"], data["search/reads"]
     beyond = torch.maximum(points - reads.amax(0), reads.amin(0) - points)
     outside = live & ~flat & (beyond > 2 * reach + 3 * errors)
     known = len(reads) - 1

@@ -13,6 +13,7 @@ from rpudriver.types import Array
 
 PULSES_PER_STATE = 2
 LEAST_PULSES = 400
+BEYOND = 0.1  # of the range: farther from where a device was seen no point is taken
 
 
 @final
@@ -76,5 +77,7 @@ class ResponseZeroShift(ZeroShift):
     def _found(self, data: Data) -> Points:
         search = self._own_search(data)
         crossing = search.crossing(data)
-        points = torch.where(crossing.stuck, crossing.weight, crossing.point)  # what does not move is its own point
+        reads, reach = data["search/reads"], BEYOND * (data["chip/w_max"] - data["chip/w_min"])
+        seen = torch.minimum(torch.maximum(crossing.point, reads.amin(0) - reach), reads.amax(0) + reach)
+        points = torch.where(crossing.stuck, crossing.weight, seen)  # what does not move is its own point
         return Points(points, crossing.error, crossing.weight, search.spent(data))

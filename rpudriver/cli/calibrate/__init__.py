@@ -3,9 +3,9 @@
 import argparse
 from types import ModuleType
 
-from rpudriver.cli.calibrate import characterise, extract, twin
+from rpudriver.cli.calibrate import characterise, extract, zero_shift
 
-COMMANDS: tuple[ModuleType, ...] = (characterise, extract, twin,)
+COMMANDS: tuple[ModuleType, ...] = (characterise, extract, zero_shift)
 
 DESCRIPTION = "Calibration of a chip, simulated or real."
 EPILOG = """\
