@@ -138,6 +138,19 @@ class PortIgnored(Sound):
         return replace(step, port=Port.DEVICE)
 
 
+class ReferenceDragged(Sound):
+    """Pulses on the device of a cell with a reference reach the reference as well."""
+
+    def _execute(self, steps: Sequence[Numbered]) -> list[ReadResult]:
+        sent = []
+        for numbered in steps:
+            step, again = numbered.step, []
+            if isinstance(step, Pulse) and step.array.cell is Cell.REFERENCE and step.port is Port.DEVICE:
+                again = [replace(numbered, step=replace(step, port=Port.REFERENCE))]
+            sent += [numbered, *again]
+        return super()._execute(sent)
+
+
 class PairMovesOne(Sound):
     """A pulse on the port `device` of a pair leaves the partner where it is."""
 
@@ -328,6 +341,7 @@ MUTANTS = (
     Mutant(RepeatIgnored, "repeat-honoured"),
     Mutant(KindIgnored, "kinds-declared"),
     Mutant(PortIgnored, "reference-port"),
+    Mutant(ReferenceDragged, "reference-held"),
     Mutant(PairMovesOne, "pair-ports"),
     Mutant(HalfSelectedMove, "empty-trains"),
     Mutant(IndependentCoincidences, "coincidences-shared"),

@@ -5,11 +5,7 @@ from types import ModuleType
 
 from rpudriver.cli.calibrate import characterise, extract
 
-COMMANDS: tuple[ModuleType, ...] = (
-    characterise,
-    extract,
-    twin,
-)
+COMMANDS: tuple[ModuleType, ...] = (characterise, extract,)
 
 DESCRIPTION = "Calibration of a chip, simulated or real."
 EPILOG = """\
