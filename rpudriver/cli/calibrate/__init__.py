@@ -3,9 +3,9 @@
 import argparse
 from types import ModuleType
 
-from rpudriver.cli.calibrate import characterise, extract
+from rpudriver.cli.calibrate import characterise, twin
 
-COMMANDS: tuple[ModuleType, ...] = (characterise, extract,)
+COMMANDS: tuple[ModuleType, ...] = (characterise, twin)
 
 DESCRIPTION = "Calibration of a chip, simulated or real."
 EPILOG = """\
