@@ -131,7 +131,8 @@ def _alike(probe: Probe) -> tuple[Finding, ...]:
         by_chance = math.sqrt(2 / (lines - 1) + 2 / (lines * (across - 1)))
         if float(ratio.max()) > 1 + ALIKE * by_chance:
             text = (
-                f"devices of a {line} are more alike than those of different {line}s (F ratio {float(ratio.max()):.2f}); "
+                f"devices of a {line} are more alike than those of different {line}s "
+                f"(F ratio {float(ratio.max()):.2f}); "
                 "a twin draws devices independently, so p is too small"
             )
             found += (Finding(f"{line}s-differ", text, ()),)
