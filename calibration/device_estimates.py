@@ -129,7 +129,7 @@ def _bound(sweep: Sweep, fit: Fit, way: int, pair: tuple[int, int]) -> tuple[Est
 
 
 def _c2c(fit: Fit) -> Estimate:
-    """Return the spread of one step from the device's own reads; the interval of a variance is even in its logarithm."""
+    """Return the spread of one step from a device's own reads; the interval of a variance is even in its logarithm."""
     v = np.maximum(fit.free[:, kalman.C2C2], 1e-12)
     error = np.sqrt(np.maximum(fit.free_covariance[:, kalman.C2C2, kalman.C2C2], 0.0))
     value, factor = np.sqrt(v), np.exp(NORMAL * np.minimum(error / v, 40.0) / 2)

@@ -65,9 +65,7 @@ def fit_sweep(sweep: Sweep) -> Fit:
     theta = best.free.copy()
     theta[:, kalman.C2C2] = prior[0, 0]
     covariance, _, found = _run(sweep, theta, prior, form)
-    return replace(
-        best, theta=theta, covariance=covariance, found=found & best.found, c2c=float(np.sqrt(prior[0, 0]))
-    )
+    return replace(best, theta=theta, covariance=covariance, found=found & best.found, c2c=float(np.sqrt(prior[0, 0])))
 
 
 def choose_form(sweep: Sweep) -> str:

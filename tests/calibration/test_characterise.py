@@ -76,7 +76,9 @@ def test_curved_responses_are_taken_near_the_symmetry_point() -> None:
     chip, array = armed(rows=16, columns=16, device={"response": response, "up_down_d2d": 0.1})
     measured = Characterise().fit(chip, array)
     assert measured.summary()["form"] == "local"
-    p = {key: value.double().numpy().ravel() for key, value in oracle(chip).device_parameters(array, Port.DEVICE).items()}
+    p = {
+        key: value.double().numpy().ravel() for key, value in oracle(chip).device_parameters(array, Port.DEVICE).items()
+    }
     root = np.sqrt(p["dw_down"] / p["dw_up"])  # where dw_up (1 - w / tau)^2 = dw_down (1 + w / tau)^2
     point = p["tau"] * (1 - root) / (1 + root)
     share, many = within(measured, "symmetry_point", point)
