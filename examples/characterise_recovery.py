@@ -104,10 +104,10 @@ def table(preset: str, result: dict[str, Any]) -> str:
     lines = [
         f"### {preset}",
         "",
-        f"{result['evaluated']} of {result['devices']} devices evaluated; "
-        f"{result['pulses_per_device']:,} pulses a device, {result['reads']:,} reads, {result['chip_time_s']:.2f} s of chip time (waiting included), "
-        f"{result['wall_s']:.1f} s on the simulator. A weight is read to "
-        f"{_digits(result['weight_error'])}; common c2c noise {result['common_c2c']:.3f}.",
+        f"{result['evaluated']} of {result['devices']} devices evaluated; {result['pulses_per_device']:,} pulses a "
+        f"device, {result['reads']:,} reads, {result['chip_time_s']:.2f} s of chip time (waiting included), "
+        f"{result['wall_s']:.1f} s on the simulator. A weight is read to {_digits(result['weight_error'])}; "
+        f"common c2c noise {result['common_c2c']:.3f}.",
         "",
         "| | devices | true median | error of one device | off from truth, median | in errors | intervals that hold |",
         "|---|---|---|---|---|---|---|",
