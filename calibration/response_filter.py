@@ -64,7 +64,8 @@ def _pulses(family, m, p, way, count, theta, noise, table):  # type: ignore[no-u
     p = slope * slope * p + count * dw * dw * (noise[C2C2] * (q * q + dq * dq * p) + noise[ADDITIVE2])
     if family in (CONSTANT, MEASURED) and (m > theta[FIRST] or m < -theta[SECOND]):
         return min(max(m, -theta[SECOND]), theta[FIRST]), 0.0
-    return m, p
+    reach = 2.0 * theta[FIRST] if family in (POWER, EXPONENTIAL) else theta[FIRST] + theta[SECOND]
+    return min(max(m, -reach), reach), min(p, reach * reach)  # a bad guess of parameters does not run away
 
 
 @compiled

@@ -12,6 +12,7 @@ from rpudriver.calibration.device_fit import DeviceFit, Sweeps, fit_devices
 from rpudriver.calibration.findings import Finding
 from rpudriver.calibration.population import QUANTILE, Estimate, normal_interval, population, root_interval, spread_parameter
 from rpudriver.calibration.twin_data import TwinData
+from rpudriver.errors import CalibrationError
 
 Floats = npt.NDArray[np.float64]
 
@@ -107,6 +108,10 @@ def _contest(sweeps: Sweeps, family: str | None) -> Contest:
     names = rf.FAMILIES if family is None else (family,)
     fits = {name: fit_devices(some, n, _start(some, n), table, used) for n, name in _numbered(names)}
     scores = {name: fit.scores[:, held].mean(1) for name, fit in fits.items()}  # of each device
+    scores = {name: score for name, score in scores.items() if np.isfinite(score).all()}
+    if not scores:
+        raise CalibrationError("no response family can be fitted to the sweeps; look at the plots of the characterisation")
+    names = tuple(scores)
     best = min(scores, key=lambda name: float(scores[name].mean()))
 
     def behind(name: str, other: str) -> tuple[float, float]:

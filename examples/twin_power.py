@@ -29,8 +29,8 @@ CHIPS = (  # preset and side of the square array: all its devices are compared
     ("asymmetric-100", 32),
     ("extremely-noisy", 32),
     ("ecram", 32),
-    ("reram-array", 64),  # few states and a wide spread: asymmetry takes more devices
-    ("reram-hfo2", 64),
+    ("reram-array", 48),  # few states and a wide spread: asymmetry takes more devices
+    ("reram-hfo2", 48),
 )
 FITTED = ("asymmetric-100", 32)
 

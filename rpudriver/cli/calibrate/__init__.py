@@ -3,9 +3,9 @@
 import argparse
 from types import ModuleType
 
-from rpudriver.cli.calibrate import characterise
+from rpudriver.cli.calibrate import characterise, twin
 
-COMMANDS: tuple[ModuleType, ...] = (characterise,)
+COMMANDS: tuple[ModuleType, ...] = (characterise, twin)
 
 EPILOG = """\
 Every command opens a chip (--backend, --set), measures one array, and writes a folder: config.toml, dataset.h5 (HDF5),
