@@ -217,7 +217,7 @@ def _from_pace(sweep: Sweep) -> Floats:
         reads = np.concatenate(sweep.legs[way])
         step = np.abs(sweep.weights[:, reads] - sweep.weights[:, reads - 1]) / sweep.count()[reads]
         theta[:, level] = np.quantile(step, 0.8, axis=1)
-    theta[:, kalman.C2C2], theta[:, kalman.WRITE2] = 0.1, 0.1 * sweep.step**2
+    theta[:, kalman.C2C2] = 0.01  # little, so that devices without noise are found, too
     return theta
 
 
