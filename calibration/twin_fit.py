@@ -117,7 +117,9 @@ def _contest(sweeps: Sweeps, family: str | None) -> Contest:
     scores = {name: fit.scores[:, held].mean(1) for name, fit in fits.items()}  # of each device
     scores = {name: score for name, score in scores.items() if np.isfinite(score).all()}
     if not scores:
-        raise CalibrationError("no response family can be fitted to the sweeps; look at the plots of the characterisation")
+        raise CalibrationError(
+            "no response family can be fitted to the sweeps; look at the plots of the characterisation"
+        )
     names = tuple(scores)
     best = min(scores, key=lambda name: float(scores[name].mean()))
 

@@ -32,7 +32,14 @@ POWER = SOFT | {
 @cache
 def characterised(family, seed, side=20, name="simulated"):
     device = {"soft-bounds": SOFT, "power": POWER}[family]
-    chip = make(name, preset="idealised", seed=seed, device=device, read={"output_noise": 0.06}, chip={"rows": side, "columns": side})
+    chip = make(
+        name,
+        preset="idealised",
+        seed=seed,
+        device=device,
+        read={"output_noise": 0.06},
+        chip={"rows": side, "columns": side},
+    )
     chip.arm()
     return Characterise(cycles=2, points=20, wait=0.0).fit(chip).data_
 
@@ -47,7 +54,11 @@ def truth(device):
     found |= {"write_noise": device.get("write_noise", 0.0), "output_noise": 0.06}
     spread = {"dw_min": device["dw_min"]}
     curved = device["response"]["family"] == "power"
-    spread |= {name: device["response"][name] for name in ("tau", "gamma")} if curved else {"w_max": device["w_max"], "w_min": device["w_min"]}
+    spread |= (
+        {name: device["response"][name] for name in ("tau", "gamma")}
+        if curved
+        else {"w_max": device["w_max"], "w_min": device["w_min"]}
+    )
     for name, values in spread.items():
         found |= {name: values["mean"], f"{name}.d2d": values["d2d"]}
     return found
@@ -87,9 +98,16 @@ def test_the_family_that_was_there_predicts_best(family):
 
 
 def test_a_measured_table_follows_a_response_that_no_formula_has():
-    step = {"family": "measured", "w": [-0.5, -0.1, 0.1, 0.5], "dw_up": [0.02, 0.02, 0.004, 0.004], "dw_down": [0.004, 0.004, 0.02, 0.02]}
+    step = {
+        "family": "measured",
+        "w": [-0.5, -0.1, 0.1, 0.5],
+        "dw_up": [0.02, 0.02, 0.004, 0.004],
+        "dw_down": [0.004, 0.004, 0.02, 0.02],
+    }
     device = {"response": step, "dw_min": 0.012, "w_max": 0.5, "w_min": -0.5, "c2c": 0.3}
-    chip = make("simulated", preset="idealised", device=device, read={"output_noise": 0.06}, chip={"rows": 12, "columns": 12})
+    chip = make(
+        "simulated", preset="idealised", device=device, read={"output_noise": 0.06}, chip={"rows": 12, "columns": 12}
+    )
     chip.arm()
     data = Characterise(cycles=2, points=40, wait=0.0).fit(chip).data_
     found = fit_twin(twin_data(data, True, 100, 0))

@@ -32,9 +32,10 @@ EPILOG = """\
 The device model of the simulator is fitted to the data set of `rpudriver calibrate characterise`: the family of the
 response is the one that predicts the last sweep best. twin.toml is a chip preset like those that ship.
 
-With --backend the chip is then judged against its twin: both go through one fresh pulse sequence, and a kernel two-sample
-test tells whether their devices are of one population (p below 0.05: they are not). The chip's array is, unless told
-otherwise, the one that was characterised. Without --backend nothing is measured and the twin is only fitted.
+With --backend the chip is then judged against its twin: both go through one fresh pulse sequence, and a kernel
+two-sample test tells whether their devices are of one population (p below 0.05: they are not). The chip's array is,
+unless told otherwise, the one that was characterised. Without --backend nothing is measured and the twin is only
+fitted.
 
 files:
   twin.toml      the preset
@@ -64,7 +65,9 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument(
         "--set", metavar="KEY=VALUE", action="append", default=[], dest="overrides", help="an option of the backend"
     )
-    parser.add_argument("--array", metavar="NAME", help="name of the array on the chip (default: the characterised one)")
+    parser.add_argument(
+        "--array", metavar="NAME", help="name of the array on the chip (default: the characterised one)"
+    )
     parser.add_argument("--rows", metavar="N", type=int, help="its output lines (default: as characterised)")
     parser.add_argument("--columns", metavar="N", type=int, help="its input lines (default: as characterised)")
     common.add_output_options(parser)
