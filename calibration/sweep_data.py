@@ -14,7 +14,7 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 QUARTER = 4  # the last quarter of a leg counts as its end
-EXACT = 1e-3  # of a step: least error of a read, so that exact reads have a likelihood too
+EXACT = 1e-2  # of a step: least error of a read, so that exact reads have a likelihood too
 ARRIVED = 0.01  # change in it, in parts of the range, below which a device is at its bound
 
 

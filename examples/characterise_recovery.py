@@ -84,7 +84,8 @@ def recover(preset: str, side: int, seed: int) -> dict[str, Any]:
 
 def true_values(chip: CrossbarBackend, array: Array) -> dict[str, np.ndarray]:
     """Return the true parameters ``[n_out * n_in]`` of devices with soft bounds."""
-    p = {key: value.double().numpy().ravel() for key, value in oracle(chip).device_parameters(array, Port.DEVICE).items()}
+    drawn = oracle(chip).device_parameters(array, Port.DEVICE)
+    p = {key: value.double().numpy().ravel() for key, value in drawn.items()}
     options = chip.capabilities.device
     point = (p["dw_up"] - p["dw_down"]) / (p["dw_up"] / p["w_max"] - p["dw_down"] / p["w_min"])
     step = p["dw_up"] * (1 - point / p["w_max"])
@@ -102,10 +103,10 @@ def table(preset: str, result: dict[str, Any]) -> str:
     lines = [
         f"### {preset}",
         "",
-        f"{result['evaluated']} of {result['devices']} devices evaluated; {result['pulses_per_device']:,} pulses a device, "
-        f"{result['reads']:,} reads, {result['chip_time_s']:.2f} s of chip time (waiting included), "
-        f"{result['wall_s']:.1f} s on the simulator. A weight is read to {_digits(result['weight_error'])}; common c2c noise "
-        f"{result['common_c2c']:.3f}.",
+        f"{result['evaluated']} of {result['devices']} devices evaluated; {result['pulses_per_device']:,} pulses a "
+        f"device, {result['reads']:,} reads, {result['chip_time_s']:.2f} s of chip time (waiting included), "
+        f"{result['wall_s']:.1f} s of wall time. A weight is read to {_digits(result['weight_error'])}; "
+        f"common c2c noise {result['common_c2c']:.3f}.",
         "",
         "| | devices | true median | error of one device | off from truth, median | in errors | intervals that hold |",
         "|---|---|---|---|---|---|---|",
