@@ -1,7 +1,7 @@
 """Characterisation of the devices of an array: pulse-response sweeps, and what they tell of every device."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, final
 
 import numpy as np
@@ -12,6 +12,7 @@ from rpudriver.backends.capabilities import Capabilities
 from rpudriver.calibration.orthogonal import Reading, amplitude_for, pass_length, read_orthogonal
 from rpudriver.calibration.procedure import Data, Procedure, Progress, setting, usable
 from rpudriver.calibration.sweep import PHASES, Stage, check_budget, plan_sweep, steps_of
+from rpudriver.calibration.sweep_evaluation import Evaluation, evaluate
 from rpudriver.keyed import arrays as keyed
 from rpudriver.types import Array
 
@@ -27,20 +28,27 @@ class Characterise(Procedure):
     Attributes
     ----------
     data_ : the data set; docs/calibration.md lists its entries.
+    evaluation_ : estimates of all devices with their intervals, masks, findings, and the summary.
     """
 
     name: ClassVar[str] = "characterise"
 
-    cycles: int = setting(3, "sweeps up, down and alternating", within=(1, 1000))
+    cycles: int = setting(3, "sweeps up and down", within=(1, 1000))
     points: int = setting(40, "groups of pulses in a leg, each followed by a read of all weights", within=(4, 10_000))
     span: float = setting(2.0, "pulses of a leg up or down, in nominal n_states", within=(0.1, 100))
-    pairs: float = setting(1.0, "alternating up/down pairs of a sweep, in nominal n_states", within=(0.01, 100))
+    pairs: float = setting(1.0, "alternating up/down pairs from either end, in nominal n_states", within=(0.01, 100))
     singles: int = setting(20, "single pulses read one by one, up and down in turn", within=(0, 10_000))
     wait: float = setting(1.0, "seconds of waiting for drift, twice; 0: none", within=(0, 1e6))
     precision: float = setting(
         0.15, "standard error of a weight read, in dw_min * sqrt(pulses of a group)", within=(1e-4, 100)
     )
     vectors: int | None = setting(None, "vectors of one read of all weights, instead of --precision", within=(1, 2**24))
+
+    false_alarm: float = setting(
+        0.001, "chance that a device that never moves is taken for a moving one", within=(1e-12, 0.5)
+    )
+
+    evaluation_: Evaluation = field(init=False, repr=False)
 
     def _check(self, backend: CrossbarBackend, array: Array) -> None:
         check_budget(backend)
@@ -124,17 +132,18 @@ class Characterise(Procedure):
         return Progress(done, total, f"{pulses:,} pulses a device and {reads:,} reads in all")
 
     def _conclude(self, data: Data) -> None:
-        pass
+        self.evaluation_ = evaluate(data, self.false_alarm)
+        self.findings_ = self.evaluation_.findings
 
     def summary(self) -> dict[str, Any]:
-        return {}
+        return self.evaluation_.summary
 
 
 def converter_step(chip: Capabilities) -> float:
     """Return the step of a chip's output converter, 0 where it has none."""
     if chip.output_bits is None or chip.output_bound is None:
         return 0.0
-    return chip.output_bound / (2 ** (chip.output_bits - 1) - 1)
+    return chip.output_bound / float(2 ** (chip.output_bits - 1) - 1)
 
 
 def _stage(data: Data, number: int) -> Stage:
@@ -150,7 +159,7 @@ def _stage(data: Data, number: int) -> Stage:
 def _norm(data: Data, number: int, array: Array) -> float:
     """Return the largest norm of a row, as last read; before the first read, that of weights all at their bounds."""
     if number == 0:
-        return math.sqrt(array.n_in) * max(data["chip/w_max"], -data["chip/w_min"])
+        return math.sqrt(array.n_in) * float(max(data["chip/w_max"], -data["chip/w_min"]))
     return float(data["weights/value"][number - 1].nan_to_num(0.0).norm(dim=1).max())
 
 

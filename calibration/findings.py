@@ -18,7 +18,7 @@ class Finding:
     ----------
     kind : short name, for example ``"stuck-device"``, ``"dead-column"``, ``"saturated-output"``.
     message : what was seen and what to do.
-    places : ``(row, column)`` of devices, or ``(line,)`` of lines.
+    places : ``(row, column)`` of devices, or ``(line,)`` of lines; empty where it is the whole array.
     """
 
     kind: str

@@ -23,7 +23,7 @@ class Stage:
     Attributes
     ----------
     phase : one of `PHASES`.
-    cycle : number of the sweep, from 0.
+    cycle : number of the sweep, of alternating pulses that of the run; from 0.
     pulses : for every device; up where positive, down where negative.
     pairs : pulses up and down in turn, in pairs.
     wait : seconds.
@@ -44,15 +44,15 @@ class Stage:
 def plan_sweep(
     n_states: float, cycles: int, points: int, span: float, pairs: float, singles: int, wait: float
 ) -> list[Stage]:
-    """Return the stages: legs up and down and alternating pulses, `cycles` times; single pulses; waiting.
+    """Return the stages: legs up and down, `cycles` times; alternating pulses from either end; single pulses; waiting.
 
     Parameters
     ----------
     n_states : of the nominal device.
-    cycles : sweeps up, down, alternating.
+    cycles : sweeps up and down.
     points : groups of pulses in a leg, where it has as many pulses.
     span : pulses of a leg, in n_states.
-    pairs : alternating pairs of a sweep, in n_states.
+    pairs : alternating pairs of a run, in n_states.
     singles : pulses one by one at the symmetry point, up and down in turn.
     wait : seconds, at the symmetry point and at the upper end; 0 leaves waiting out.
     """
@@ -61,7 +61,9 @@ def plan_sweep(
     for cycle in range(cycles):
         stages += [Stage("up", cycle, size) for size in _groups(leg, points)]
         stages += [Stage("down", cycle, -size) for size in _groups(leg, points)]
-        stages += [Stage("alternate", cycle, 0, size) for size in _groups(alternating, max(1, points // 2))]
+    for run in range(2):  # from the lower end, then from the upper one
+        stages += [Stage("return", cycles - 1, leg)] * run
+        stages += [Stage("alternate", run, 0, size) for size in _groups(alternating, max(1, points // 2))]
     stages += [Stage("single", cycles - 1, 1 - 2 * (number % 2)) for number in range(singles)]
     if wait:
         last = cycles - 1

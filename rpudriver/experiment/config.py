@@ -52,6 +52,15 @@ class ScalingSection(StrictModel):
     learnable: bool = False
 
 
+class ZeroShiftSection(StrictModel):
+    """How arrays are zero-shifted whose symmetry point must read as zero (A of Tiki-Taka and TTv2)."""
+
+    method: Literal["alternating", "response", "none"] = "alternating"
+    pulses: Count | None = None  # most for each device; left out: four a state (alternating), two a state (response)
+    reads: Annotated[int, Field(ge=0)] | None = None  # alternating; left out: 32 where points are digital, else none
+    precision: Annotated[float, Field(gt=0, le=1)] = 0.015  # response: wanted standard error, in w_max - w_min
+
+
 class TrainingSection(StrictModel):
     """The loop: cross-entropy on mini-batches."""
 
@@ -94,6 +103,7 @@ class Config(StrictModel):
     network: NetworkSection = NetworkSection()
     algorithm: Annotated[Digital | AnalogSGD | TikiTaka | TTv2, Field(discriminator="name")] = Digital()
     scaling: ScalingSection = ScalingSection()
+    zero_shift: ZeroShiftSection = ZeroShiftSection()
     training: TrainingSection = TrainingSection()
     average: AverageSection | None = None  # none without the section
     backend: BackendSection = BackendSection()

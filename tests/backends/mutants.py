@@ -20,11 +20,14 @@ from tests.backends.mutants_state import (
     NeverIdle,
     NumberedByCall,
     OddShapes,
+    RepeatsEachSample,
     RunningGenerator,
     SnapshotAliases,
     SnapshotOfHandles,
     StateNotRestored,
     Unseeded,
+    WaitForgets,
+    WaitRefused,
     WritesNothing,
 )
 from tests.backends.sound import Sound
@@ -133,6 +136,19 @@ class KindIgnored(Sound):
 class PortIgnored(Sound):
     def pulse(self, step: Pulse) -> Pulse:
         return replace(step, port=Port.DEVICE)
+
+
+class ReferenceDragged(Sound):
+    """Pulses on the device of a cell with a reference reach the reference as well."""
+
+    def _execute(self, steps: Sequence[Numbered]) -> list[ReadResult]:
+        sent = []
+        for numbered in steps:
+            step, again = numbered.step, []
+            if isinstance(step, Pulse) and step.array.cell is Cell.REFERENCE and step.port is Port.DEVICE:
+                again = [replace(numbered, step=replace(step, port=Port.REFERENCE))]
+            sent += [numbered, *again]
+        return super()._execute(sent)
 
 
 class PairMovesOne(Sound):
@@ -325,6 +341,7 @@ MUTANTS = (
     Mutant(RepeatIgnored, "repeat-honoured"),
     Mutant(KindIgnored, "kinds-declared"),
     Mutant(PortIgnored, "reference-port"),
+    Mutant(ReferenceDragged, "reference-held"),
     Mutant(PairMovesOne, "pair-ports"),
     Mutant(HalfSelectedMove, "empty-trains"),
     Mutant(IndependentCoincidences, "coincidences-shared"),
@@ -332,6 +349,9 @@ MUTANTS = (
     Mutant(FirstWordOnly, "every-word-counts"),
     Mutant(SamplesReversed, "sample-order"),
     Mutant(ReadsLast, "step-order"),
+    Mutant(RepeatsEachSample, "repeat-order"),
+    Mutant(WaitRefused, "waiting"),
+    Mutant(WaitForgets, "waiting"),
     Mutant(ScanReadsLast, "scan-places"),
     Mutant(LastStepRepeated, "steps-once"),
     Mutant(DoubleStep, "mean-step"),
