@@ -59,8 +59,8 @@ def test_a_run_becomes_a_digital_network(tmp_path, capsys):
         (["--data", "here"], "--data is for --run"),
         (["--run", "nowhere"], "--set"),
         (["--threads", "0"], "--threads"),
-        (["--rows", "1000"], "rows"),
-        (["--set", "preset=nothing"], "no preset"),
+        (["--rows", "1000"], "1000 x 20"),
+        (["--set", "preset=nothing"], "no device preset"),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(tmp_path, capsys, words, says):
