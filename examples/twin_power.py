@@ -112,7 +112,9 @@ def main() -> None:
         for name, count in found["accepted"].items():
             print(f"  {name:14} accepted {count:3} of {found['repeats']}", flush=True)
     found = fitted(FITTED, 16 if options.quick else SIDE, options.fits, options.permutations)
-    print(f"fitted twins of {FITTED}: accepted {found['accepted']} of {found['repeats']}; intervals that hold the truth:")
+    print(
+        f"fitted twins of {FITTED}: accepted {found['accepted']} of {found['repeats']}; intervals that hold the truth:"
+    )
     print("  " + ", ".join(f"{name} {count}" for name, count in found["covered"].items()))
     if options.json:
         options.json.write_text(json.dumps({"known": results, "fitted": found}, indent=2) + "\n")
