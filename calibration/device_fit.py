@@ -78,9 +78,7 @@ class DeviceFit:
     spread: Floats
 
 
-def fit_devices(
-    sweeps: Sweeps, family: int, start: Floats, table: Floats, used: npt.NDArray[np.bool_]
-) -> DeviceFit:
+def fit_devices(sweeps: Sweeps, family: int, start: Floats, table: Floats, used: npt.NDArray[np.bool_]) -> DeviceFit:
     """Return the fit of a family: Gauss-Newton on weighted innovations, noise by scoring, in turn.
 
     Parameters

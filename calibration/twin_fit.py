@@ -10,7 +10,14 @@ import numpy.typing as npt
 from rpudriver.calibration import response_filter as rf
 from rpudriver.calibration.device_fit import DeviceFit, Sweeps, fit_devices
 from rpudriver.calibration.findings import Finding
-from rpudriver.calibration.population import QUANTILE, Estimate, normal_interval, population, root_interval, spread_parameter
+from rpudriver.calibration.population import (
+    QUANTILE,
+    Estimate,
+    normal_interval,
+    population,
+    root_interval,
+    spread_parameter,
+)
 from rpudriver.calibration.twin_data import TwinData
 from rpudriver.errors import CalibrationError
 
@@ -110,7 +117,9 @@ def _contest(sweeps: Sweeps, family: str | None) -> Contest:
     scores = {name: fit.scores[:, held].mean(1) for name, fit in fits.items()}  # of each device
     scores = {name: score for name, score in scores.items() if np.isfinite(score).all()}
     if not scores:
-        raise CalibrationError("no response family can be fitted to the sweeps; look at the plots of the characterisation")
+        raise CalibrationError(
+            "no response family can be fitted to the sweeps; look at the plots of the characterisation"
+        )
     names = tuple(scores)
     best = min(scores, key=lambda name: float(scores[name].mean()))
 
@@ -249,7 +258,11 @@ def _preset(
 
 def _findings(contest: Contest, kept: dict[str, float]) -> tuple[Finding, ...]:
     found = [
-        Finding("wild-estimates", f"{name}: {100 * (1 - share):.0f} % of the devices tell nothing of it and were left out", ())
+        Finding(
+            "wild-estimates",
+            f"{name}: {100 * (1 - share):.0f} % of the devices tell nothing of it and were left out",
+            (),
+        )
         for name, share in kept.items()
         if share < FEW
     ]

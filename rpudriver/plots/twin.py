@@ -94,9 +94,9 @@ def _draw_null(ax: Axes, judgement: Judgement) -> None:
     test = judgement.test
     ax.hist(1e3 * test.null, bins=40, color=GREY, alpha=0.7, label=f"{len(test.null)} permutations")
     ax.axvline(1e3 * test.mmd2, color=COLOURS[1], linewidth=2, label=f"chip against twin, p = {test.p:.3f}")
-    ax.set(title="Is it one population?", xlabel="squared discrepancy (1e-3)", ylabel="permutations")
+    ax.set(title="Is it one population?", xlabel="squared discrepancy (0.001)", ylabel="permutations")
     ax.set_ylim(0, 1.3 * ax.get_ylim()[1])
-    ax.legend(frameon=False, loc="upper right", fontsize="small")
+    ax.legend(edgecolor="none", framealpha=0.9, loc="upper center", fontsize="small")
 
 
 def _draw_map(figure: Figure, ax: Axes, judgement: Judgement, shape: tuple[int, int]) -> None:
@@ -109,6 +109,7 @@ def _draw_map(figure: Figure, ax: Axes, judgement: Judgement, shape: tuple[int, 
     rings = {"mfc": "none", "mec": "black", "ms": 9, "clip_on": False}
     ax.plot([w[1] for w in judgement.worst], [w[0] for w in judgement.worst], "o", **rings)
     ax.grid(visible=False)
+    ax.set_facecolor("#D9D9D9")  # not compared
     ax.set(title="Witness: red is rarer in the twin, rings: worst", xlabel="column", ylabel="row")
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_locator(MaxNLocator(5, integer=True))

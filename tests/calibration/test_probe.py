@@ -6,8 +6,8 @@ from rpudriver.backends.registry import make
 from rpudriver.backends.validation import Limits
 from rpudriver.calibration.probe import Probe, sequence
 from rpudriver.errors import CalibrationError, LimitError, UnsupportedError
-from tests.experiment.test_measurement import folder
 from rpudriver.experiment.interruption import Interrupted
+from tests.experiment.test_measurement import folder
 
 
 def chip(name="simulated", limits=None, **options):
@@ -40,7 +40,9 @@ def test_reads_tell_the_weights_within_their_errors():
 
 def test_the_reference_backend_goes_the_same_way():
     fast, slow = Probe().fit(chip()), Probe().fit(chip("reference"))
-    torch.testing.assert_close(fast.reads_, slow.reads_, atol=0.012, rtol=0)  # a level of the converter: 0.047 in a read
+    torch.testing.assert_close(
+        fast.reads_, slow.reads_, atol=0.012, rtol=0
+    )  # a level of the converter: 0.047 in a read
 
 
 def test_limits_split_pulses_and_change_nothing():

@@ -22,7 +22,12 @@ def test_a_right_twin_is_accepted_and_wrong_ones_are_rejected():
     assert right.test.p > 0.05
     assert right.findings == ()
     spread = {"d2d": 0.3}
-    wrong = ({"dw_min": {"mean": 0.0132} | spread}, {"dw_min": {"mean": 0.0108} | spread}, {"up_down": 0.1}, {"up_down": -0.1})
+    wrong = (
+        {"dw_min": {"mean": 0.0132} | spread},
+        {"dw_min": {"mean": 0.0108} | spread},
+        {"up_down": 0.1},
+        {"up_down": -0.1},
+    )
     for device in wrong:
         assert judge(chip, probed(2, chip, **device), permutations=199).test.p == 1 / 200
 

@@ -59,7 +59,10 @@ def test_the_witness_points_at_what_only_the_first_sample_has():
 
 
 def test_the_largest_witness_of_equal_samples_is_seldom_beyond_the_threshold():
-    over = [(found := two_sample(sample(n, 60), sample(900 + n, 60), 99, n)).witness.max() > found.threshold for n in range(100)]
+    over = [
+        (found := two_sample(sample(n, 60), sample(900 + n, 60), 99, n)).witness.max() > found.threshold
+        for n in range(100)
+    ]
     assert sum(over) < 5 + 4 * 2.2  # 5 % of 100, four standard deviations
 
 
