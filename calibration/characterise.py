@@ -66,7 +66,9 @@ class Characterise(Procedure):
         group = max(1.0, self.span * chip.device.n_states / self.points)
         wanted = self.precision * chip.device.dw_min * math.sqrt(group)
         norm = math.sqrt(array.n_in / 3) * max(chip.device.w_max, -chip.device.w_min)  # of weights all over the range
-        amplitude = chip.input_bound if chip.output_bound is None else min(chip.input_bound, chip.output_bound / 4 / norm)
+        amplitude = (
+            chip.input_bound if chip.output_bound is None else min(chip.input_bound, chip.output_bound / 4 / norm)
+        )
         noise = math.hypot(chip.output_noise, converter_step(chip) / math.sqrt(12)) / amplitude
         needed = min(MOST_VECTORS, math.ceil((noise / wanted) ** 2))
         return max(1, math.ceil(needed / pass_length(array)))
@@ -116,9 +118,7 @@ class Characterise(Procedure):
             backend.run(steps)
         norm = _norm(data, done, array)
         amplitude = amplitude_for(backend, norm)
-        reading = read_orthogonal(
-            backend, array, self.passes(backend.capabilities, array), amplitude, self.seed, done
-        )
+        reading = read_orthogonal(backend, array, self.passes(backend.capabilities, array), amplitude, self.seed, done)
         _keep(data, done, amplitude, reading)
         if done == 0:
             _read_floor(backend, array, data, amplitude_for(backend, _norm(data, 1, array)), self.seed)
@@ -143,7 +143,7 @@ def converter_step(chip: Capabilities) -> float:
     """Return the step of a chip's output converter, 0 where it has none."""
     if chip.output_bits is None or chip.output_bound is None:
         return 0.0
-    return chip.output_bound / (2 ** (chip.output_bits - 1) - 1)
+    return chip.output_bound / float(2 ** (chip.output_bits - 1) - 1)
 
 
 def _stage(data: Data, number: int) -> Stage:
@@ -159,7 +159,7 @@ def _stage(data: Data, number: int) -> Stage:
 def _norm(data: Data, number: int, array: Array) -> float:
     """Return the largest norm of a row, as last read; before the first read, that of weights all at their bounds."""
     if number == 0:
-        return math.sqrt(array.n_in) * max(data["chip/w_max"], -data["chip/w_min"])
+        return math.sqrt(array.n_in) * float(max(data["chip/w_max"], -data["chip/w_min"]))
     return float(data["weights/value"][number - 1].nan_to_num(0.0).norm(dim=1).max())
 
 

@@ -138,7 +138,7 @@ class _Problem:
         weighted = jacobian * (self.used / s)[:, :, None]
         return jacobian.transpose(0, 2, 1) @ weighted, (weighted * nu[:, :, None]).sum(1)
 
-    def of(self, devices: npt.NDArray[np.bool_]) -> "_Problem":
+    def of(self, devices: npt.NDArray[Any]) -> "_Problem":
         return replace(self, sweeps=self.sweeps.of(devices))
 
 

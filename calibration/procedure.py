@@ -110,8 +110,6 @@ class Procedure(ABC):
     """
 
     name: ClassVar[str]
-    cell: ClassVar[Cell] = Cell.SINGLE  # of the array that `fit` allocates where it is given none
-
     seed: int = setting(0, "seed of everything that is drawn", within=(0, 2**63 - 1))
 
     data_: Data = field(init=False, repr=False)
@@ -173,6 +171,11 @@ class Procedure(ABC):
             last["started"], last["wall_time_s"], last["cost"],
         )  # fmt: skip
         return self
+
+    @property
+    def cell(self) -> Cell:
+        """The cells of the array that `fit` allocates where it is given none."""
+        return Cell.SINGLE
 
     def settings(self) -> dict[str, Any]:
         """Return what the constructor was given, by name."""

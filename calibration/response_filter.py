@@ -1,8 +1,9 @@
 """What a pulse-response sweep says of the parameters of one device: a Kalman filter for every response family.
 
 The hidden state moves pulse by pulse as docs/simulator.md says; between reads its mean and variance are predicted, at
-each read they are corrected (extended Kalman filter: Anderson & Moore 1979, section 8.2). Its innovations have mean 0 and
-a known variance where parameters are right, however noisy reads are: a step that is fitted to pairs of reads is not.
+each read they are corrected (extended Kalman filter: Anderson & Moore 1979, section 8.2). Its innovations have mean 0
+and a known variance where parameters are right, however noisy reads are: a step that is fitted to pairs of reads is
+not.
 """
 
 import numpy as np

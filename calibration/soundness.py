@@ -51,7 +51,9 @@ def line_findings(stuck: torch.Tensor, unread: torch.Tensor) -> tuple[Finding, .
     columns = usable.float().mean(0) > DEAD_SHARE if len(usable) else torch.zeros(stuck.shape[1], dtype=torch.bool)
     single = stuck & live[:, None] & ~rows[:, None] & ~columns[None, :]
     return (
-        found_where("saturated-output", "saturates whatever the input is; row not evaluated, check its read-out", unread)
+        found_where(
+            "saturated-output", "saturates whatever the input is; row not evaluated, check its read-out", unread
+        )
         + found_where("dead-row", "no device moves; check the line's driver and contact", rows)
         + found_where("dead-column", "no device moves; check the line's driver and contact", columns)
         + found_where("stuck-device", "never moves", single)

@@ -1,4 +1,4 @@
-"""Fit the simulator's device model to a characterisation: which response family, and with what parameters and spreads."""
+"""Fit the simulator's device model to a characterisation: which response family, with what parameters and spreads."""
 
 import math
 from dataclasses import dataclass
@@ -112,7 +112,7 @@ def _contest(sweeps: Sweeps, family: str | None) -> Contest:
     used, held = sweeps.cycle < last, sweeps.cycle == last
     some = sweeps.of(np.linspace(0, len(sweeps.weights) - 1, min(SELECTED, len(sweeps.weights))).astype(np.int64))
     table = measured_table(some, used)
-    names = rf.FAMILIES if family is None else (family,)
+    names: tuple[str, ...] = rf.FAMILIES if family is None else (family,)
     fits = {name: fit_devices(some, n, _start(some, n), table, used) for n, name in _numbered(names)}
     scores = {name: fit.scores[:, held].mean(1) for name, fit in fits.items()}  # of each device
     scores = {name: score for name, score in scores.items() if np.isfinite(score).all()}

@@ -57,11 +57,11 @@ class Judgement:
 def judge(chip: Probe, twin: Probe, devices: int = DEVICES, permutations: int = 999, seed: int = 0) -> Judgement:
     """Compare what the devices of a chip and those of its twin did in one and the same probe.
 
-    A device is a point: where the reset and alternating pulses left it (its lower bound and its symmetry point), and how
-    far each other group moved it, every coordinate over its spread among all points. Under the hypothesis that the twin is right, all points are independent draws from one
-    distribution: devices of an array differ independently, all of them saw the same pulses, and reads by orthogonal
-    inputs leave independent errors on the weights of a row. Where devices of a line are more alike than that, a finding
-    says so, since p then is too small.
+    A device is a point: where reset and alternating pulses left it (its lower bound and its symmetry point), and how
+    far each other group moved it, every coordinate over its spread among all points. Under the hypothesis that the
+    twin is right, all points are independent draws from one distribution: devices of an array differ independently,
+    all of them saw the same pulses, and reads by orthogonal inputs leave independent errors on the weights of a row.
+    Where devices of a line are more alike than that, a finding says so, since p then is too small.
 
     Parameters
     ----------
@@ -108,7 +108,7 @@ def _points(probe: Probe, places: npt.NDArray[np.int64]) -> Floats:
     for n, group in enumerate(probe.groups_):
         if group.name in MOVING:
             points[n] -= reads[n - 1]
-    return points.T
+    return np.ascontiguousarray(points.T)
 
 
 def standardised(x: Floats, y: Floats) -> tuple[Floats, Floats]:
@@ -136,7 +136,8 @@ def _alike(probe: Probe) -> tuple[Finding, ...]:
         by_chance = math.sqrt(2 / (lines - 1) + 2 / (lines * (across - 1)))
         if float(ratio.max()) > 1 + ALIKE * by_chance:
             text = (
-                f"devices of a {line} are more alike than those of different {line}s (F ratio {float(ratio.max()):.2f}); "
+                f"devices of a {line} are more alike than those of different {line}s "
+                f"(F ratio {float(ratio.max()):.2f}); "
                 "a twin draws devices independently, so p is too small"
             )
             found += (Finding(f"{line}s-differ", text, ()),)

@@ -17,6 +17,11 @@ import torch
 from rpudriver.errors import StepError
 
 
+def plain(values: torch.Tensor) -> torch.Tensor:
+    """Return the same numbers contiguous and as they are said, so that an address on the CPU is enough to read them."""
+    return (values.resolve_neg() if values.is_neg() else values).contiguous()
+
+
 class Cell(Enum):
     """How many devices make a weight.
 

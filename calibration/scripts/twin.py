@@ -1,4 +1,4 @@
-"""A twin of a chip: characterise it, fit the simulator's device model, judge the twin, write its preset. Copy and change."""
+"""A twin of a chip: characterise it, fit the simulator's device model, write the preset, judge it. Copy and change."""
 
 from pathlib import Path
 

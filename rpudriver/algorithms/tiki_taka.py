@@ -30,6 +30,10 @@ class TikiTaka(Algorithm[State]):
     n_s: Annotated[int, Field(ge=1)] = 1
     gamma: Annotated[float, Field(ge=0)] = 0.0
 
+    @property
+    def referenced_matvec(self) -> bool:
+        return self.gamma > 0  # the network's weights then hold A
+
     def init(self, backend: CrossbarBackend, tile: str, n_out: int, n_in: int, seed: int) -> State:
         return State(self.allocate(backend, tile, n_out, n_in), TrainSource(seed, f"{tile}/trains"))
 
@@ -40,7 +44,7 @@ class TikiTaka(Algorithm[State]):
     def step(self, backend: CrossbarBackend, state: State, x: torch.Tensor, d: torch.Tensor, lr: float) -> State:
         trains = self.trains(backend, state.source, state.samples, x, d, self.fast_lr)
         transfers = schedule(state.samples, x.shape[0], self.n_s, x.shape[1])
-        reads = train_and_read(backend, state.arrays["A"], trains, transfers)
+        reads = train_and_read(backend, state.arrays["A"], trains, transfers, state.points)
         if len(transfers):
             one_hot = torch.zeros(len(transfers), x.shape[1])
             one_hot.numpy()[np.arange(len(transfers)), transfers.columns.numpy()] = 1.0

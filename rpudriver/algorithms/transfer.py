@@ -32,11 +32,19 @@ def schedule(updates: int, batch: int, n_s: int, n_in: int) -> Transfers:
     return Transfers(torch.from_numpy((k - 1) % n_in), torch.from_numpy(k * n_s - updates))
 
 
-def train_and_read(backend: CrossbarBackend, array: Array, trains: PulseTrains, transfers: Transfers) -> torch.Tensor:
+def train_and_read(
+    backend: CrossbarBackend,
+    array: Array,
+    trains: PulseTrains,
+    transfers: Transfers,
+    points: torch.Tensor | None = None,
+) -> torch.Tensor:
     """Run a mini-batch on A in one step and return what each transfer read, ``A u_t``, float32 ``[R, n_out]``.
 
     Columns are read with the largest input that the chip has and that is armed, 1 on most chips.
+    Symmetry points that are kept digitally, float32 ``[n_in, n_out]``, are subtracted.
     """
     _, largest = backend.allowed
     values = backend.run([Scan(array, trains, transfers.columns, transfers.after, largest)])[0].values
-    return values if largest == 1.0 else values / largest
+    values = values if largest == 1.0 else values / largest
+    return values if points is None else values - points.to(values.device)[transfers.columns.to(values.device)]

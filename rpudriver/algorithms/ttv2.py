@@ -57,7 +57,7 @@ class TTv2(Algorithm[TTv2State]):
     ) -> TTv2State:
         trains = self.trains(backend, state.source, state.samples, x, d, self.fast_lr)
         transfers = schedule(state.samples, x.shape[0], self.n_s, x.shape[1])
-        reads = train_and_read(backend, state.arrays["A"], trains, transfers)
+        reads = train_and_read(backend, state.arrays["A"], trains, transfers, state.points)
         buffer = state.buffer.to(reads.device)  # made on the CPU
         if len(transfers):
             gain = lr * self.transfer_lr / backend.capabilities.device.dw_min

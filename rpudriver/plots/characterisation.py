@@ -44,7 +44,9 @@ def plot_devices(data: Data, title: str, path: Path) -> None:
     for ax, (name, label, colours) in zip(axes[4:8], MAPS, strict=True):
         _draw_map(figure, ax, data, name, label, colours)
     good = data["device/good"].numpy()
-    values = {name: data[f"estimate/{name}"].numpy()[good] for name in ("dw_min", "symmetry_point", "w_max", "w_min", "c2c")}
+    values = {
+        name: data[f"estimate/{name}"].numpy()[good] for name in ("dw_min", "symmetry_point", "w_max", "w_min", "c2c")
+    }
     draw_histogram(axes[8], values["dw_min"], "step at the symmetry point (chip units)", positive=True)
     draw_histogram(axes[9], values["symmetry_point"], "symmetry point (chip units)", positive=False)
     draw_histogram(axes[10], values["w_max"], "bounds (chip units)", positive=False, label="upper")
@@ -180,7 +182,9 @@ def plot_noise(data: Data, summary: dict[str, Any], title: str, path: Path) -> N
     axes[2].set(title="Output offset, one standard error", xlabel="row", ylabel="offset (chip units)")
     good = data["device/good"].numpy()
     draw_histogram(axes[3], data["estimate/n_states"].numpy()[good], "number of states", positive=True)
-    draw_histogram(axes[4], data["estimate/write_noise"].numpy()[good], "write noise (chip units)", positive=False, fit=False)
+    draw_histogram(
+        axes[4], data["estimate/write_noise"].numpy()[good], "write noise (chip units)", positive=False, fit=False
+    )
     _draw_drift(axes[5], data)
     figure.suptitle(title)
     save(figure, path)
@@ -193,18 +197,39 @@ def _draw_alternating(ax: Axes, data: Data) -> None:
     n_in = data["weights/value"].shape[2]
     point = data["estimate/symmetry_point"].numpy().ravel()
     for colour, device in zip(COLOURS, _typical(data), strict=False):
-        ax.plot(weights[:, device], ".-", color=colour, markersize=3, linewidth=0.7, label=f"({device // n_in}, {device % n_in})")
+        ax.plot(
+            weights[:, device],
+            ".-",
+            color=colour,
+            markersize=3,
+            linewidth=0.7,
+            label=f"({device // n_in}, {device % n_in})",
+        )
         ax.axhline(point[device], color=colour, linewidth=0.8, linestyle="--")
-    ax.set(title="Alternating from either end, then single pulses;\ndashed: symmetry point", xlabel="read", ylabel="weight (chip units)")
+    ax.set(
+        title="Alternating from either end, then single pulses;\ndashed: symmetry point",
+        xlabel="read",
+        ylabel="weight (chip units)",
+    )
     ax.margins(y=0.3)
     ax.legend(frameon=False, fontsize="small", ncols=2, loc="upper right", columnspacing=0.8, handlelength=1)
 
 
 def _draw_drift(ax: Axes, data: Data) -> None:
     seconds = data["plan/wait"].max().item()
-    for name, label, colour in (("drift", "at the symmetry point", COLOURS[0]), ("drift_high", "at the upper end", COLOURS[1])):
+    for name, label, colour in (
+        ("drift", "at the symmetry point", COLOURS[0]),
+        ("drift_high", "at the upper end", COLOURS[1]),
+    ):
         if f"estimate/{name}" in data:
-            draw_histogram(ax, data[f"estimate/{name}"].numpy().ravel(), "drift (chip units / s)", positive=False, label=label, colour=colour)
+            draw_histogram(
+                ax,
+                data[f"estimate/{name}"].numpy().ravel(),
+                "drift (chip units / s)",
+                positive=False,
+                label=label,
+                colour=colour,
+            )
     if not seconds:
         ax.text(0.5, 0.5, "no waiting was asked for", transform=ax.transAxes, ha="center", color=GREY)
     ax.set_title(f"Change in {seconds:g} s")

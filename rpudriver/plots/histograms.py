@@ -30,13 +30,20 @@ def draw_histogram(
         return
     low, high = np.quantile(values, SHOWN)
     margin = 0.15 * (high - low) + 1e-12
-    counts, edges = np.histogram(values, BINS, range=(max(0.0, low - margin) if positive else low - margin, high + margin))
+    counts, edges = np.histogram(
+        values, BINS, range=(max(0.0, low - margin) if positive else low - margin, high + margin)
+    )
     inside = values[(values >= edges[0]) & (values <= edges[-1])]
     name = f"{label}: " if label else ""
     text = f"{name}median {np.median(values):.3g}"
     if fit and len(inside) > 8:
         law, curve = _law(inside, np.linspace(edges[0], edges[-1], 200), positive)
-        ax.plot(np.linspace(edges[0], edges[-1], 200), curve * len(inside) * (edges[1] - edges[0]), color=colour, linewidth=1.5)
+        ax.plot(
+            np.linspace(edges[0], edges[-1], 200),
+            curve * len(inside) * (edges[1] - edges[0]),
+            color=colour,
+            linewidth=1.5,
+        )
         text = f"{name}{law}"
     ax.stairs(counts, edges, fill=True, color=colour, alpha=0.4, label=text)
     ax.xaxis.set_major_locator(MaxNLocator(5))

@@ -106,7 +106,7 @@ def _draw_map(figure: Figure, ax: Axes, judgement: Judgement, shape: tuple[int, 
     grid[rows, columns] = judgement.test.witness
     reach = max(judgement.test.threshold, float(np.abs(judgement.test.witness).max()))
     image = ax.imshow(grid, cmap="RdBu_r", vmin=-reach, vmax=reach, interpolation="nearest")
-    rings = {"mfc": "none", "mec": "black", "ms": 9, "clip_on": False}
+    rings: dict[str, Any] = {"mfc": "none", "mec": "black", "ms": 9, "clip_on": False}
     ax.plot([w[1] for w in judgement.worst], [w[0] for w in judgement.worst], "o", **rings)
     ax.grid(visible=False)
     ax.set_facecolor("#D9D9D9")  # not compared

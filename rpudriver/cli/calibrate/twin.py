@@ -32,9 +32,9 @@ EPILOG = """\
 The device model of the simulator is fitted to the data set of `rpudriver calibrate characterise`: the family of the
 response is the one that predicts the last sweep best. twin.toml is a chip preset like those that ship.
 
-With --backend the chip is then judged against its twin: both go through one fresh pulse sequence, and a kernel two-sample
-test tells whether their devices are of one population (p below 0.05: they are not). The chip's array is, unless told
-otherwise, the one that was characterised. Without --backend nothing is measured and the twin is only fitted.
+With --backend the chip is then judged against its twin: both go through one fresh pulse sequence, and a kernel
+two-sample test tells whether their devices are of one population (p below 0.05: they are not). The chip's array is,
+unless told otherwise, the one that was characterised. Without --backend nothing is measured, the twin is only fitted.
 
 files:
   twin.toml      the preset
@@ -95,7 +95,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         if chip is None or array is None:
             twin, judgement = _only_fitted(args, usable, record), None
-            result = {"results": {"twin": twin.as_dict()}, "findings": []}
+            result: dict[str, Any] = {"results": {"twin": twin.as_dict()}, "findings": []}
         else:
             twin, result, judgement = _judged(args, chip, array, usable, record)
     except Interrupted as stopped:
