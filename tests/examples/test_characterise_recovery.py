@@ -9,7 +9,9 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_the_study_recovers_what_the_chip_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", ["x", "--quick", "--json", str(tmp_path / "r.json"), "--table", str(tmp_path / "t")])
+    monkeypatch.setattr(
+        sys, "argv", ["x", "--quick", "--json", str(tmp_path / "r.json"), "--table", str(tmp_path / "t")]
+    )
     runpy.run_path(str(ROOT / "examples/characterise_recovery.py"), run_name="__main__")
     result = json.loads((tmp_path / "r.json").read_text())["asymmetric-100"]
     step = result["quantities"]["dw_min"]
