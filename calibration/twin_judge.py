@@ -118,7 +118,10 @@ def standardised(x: Floats, y: Floats) -> tuple[Floats, Floats]:
     spread = np.where(high > low, (high - low) / 2, pooled.std(0))
     moved = spread > 0
     if not moved.any():
-        raise CalibrationError("no device of chip or twin moved in the probe; is the array pulsed and read?")
+        raise CalibrationError(
+            "all devices of chip and twin did exactly the same, or none moved: without a spread there is nothing to judge "
+            "by; is the array pulsed and read?"
+        )
     centre = np.median(pooled, axis=0)
     return (x - centre)[:, moved] / spread[moved], (y - centre)[:, moved] / spread[moved]
 
