@@ -4,10 +4,11 @@ The state of a device is what it reads as and, there, the sizes of both steps an
 
     z = (w, u, u', v, v')        up: w <- w + u(w)        down: w <- w - v(w)
 
-A burst of n pulses follows the local line, ``dw/dn = u + u' (w - w0)``, exactly; its noise is that of n pulses (c2c).
-As a device moves the slopes are let drift, by `curvature` over the distance of a bound: what was seen far away counts
-less, and a response need be straight only near the crossing ``w* = w + (u - v) / (v' - u')``. Reads and bursts update
-mean and covariance (extended Kalman filter; Kalman 1960), so each device has a standard error at any time.
+A burst of n pulses follows the line, ``dw/dn = u + u' (w - w0)``, exactly; its noise is that of n pulses (c2c). A
+response need be straight only near the crossing ``w* = w + (u - v) / (v' - u')``: a burst at a distance D from it may
+differ from the line by ``curvature D^2 / 2`` a pulse, which counts as noise, so what was seen far away weighs less.
+Reads and bursts update mean and covariance (extended Kalman filter; Kalman 1960), so each device has a standard error
+at any time.
 
 Units inside: weights in nominal bounds b, steps in nominal steps, bursts in ``dw_min / b``; all are of order one.
 """
@@ -33,7 +34,8 @@ class Prior:
     ----------
     device : the nominal device.
     spread : relative standard deviation of a step at zero and of a bound.
-    curvature : change of a slope over the distance of a bound, in nominal slopes.
+    curvature : second derivative of a step by the weight, in nominal steps and bounds; 0 for soft bounds, 1.6 in the
+        middle of an exponential response (gamma 1).
     """
 
     device: Nominal
@@ -104,13 +106,9 @@ class Crossing:
         jacobian[3, 4] += moved
         covariance = _sandwich(jacobian, self.covariance)
         noise = (device.c2c * speed).square() * unit * grown_noise * time
+        off = (self.away / self.prior.bound - moved / 2).abs().clamp_max(1)  # of the burst's middle from the crossing
+        noise += (self.prior.curvature * off.square() / 2 * time).square()
         covariance += noise * along[:, None] * along[None]
-        drift, way = self.prior.curvature**2 * moved.abs(), moved
-        for k in (1, 3):
-            covariance[k, k] += drift * way.square() / 3
-            covariance[k, k + 1] += drift * way / 2
-            covariance[k + 1, k] += drift * way / 2
-            covariance[k + 1, k + 1] += drift
         mean = torch.stack([m[0] + moved, m[1] + m[2] * moved, m[2], m[3] + m[4] * moved, m[4]])
         return Crossing(self.prior, mean, covariance, self.misfit)
 

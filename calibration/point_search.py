@@ -100,7 +100,7 @@ class PointSearch:
         near_sign = torch.where(unsure_up > unsure_down, 1.0, -1.0)
         sign = torch.where(far, away.sign(), near_sign)
         step = torch.where(sign > 0, up, down).clamp_min(0.2 * self.prior.device.dw_min)
-        way = (PART * away.abs() / step).clamp(1, LONGEST * self.burst)
+        way = (PART * away.abs() / step).clamp(self.burst, LONGEST * self.burst)
         counts = torch.where(far, way, torch.full_like(way, self.burst)).round().long()
         return sign.long() * torch.minimum(counts, room)
 

@@ -37,7 +37,7 @@ class ResponseZeroShift(ZeroShift):
     rounds: int = setting(48, "most bursts of a device", within=(1, 10_000))
     spread: float = setting(0.5, "relative spread of steps and bounds that is expected", within=(0.01, 10))
     curvature: float = setting(
-        CURVATURE, "change of a slope over the distance of a bound that is expected, in slopes", within=(0, 10)
+        CURVATURE, "expected bend of the response: its second derivative, in dw_min and bounds", within=(0, 10)
     )
 
     def _most(self, data: Data) -> int:
