@@ -18,6 +18,7 @@ AGAIN = 8  # of them are read twice: the difference tells the read noise
 FEW = 0.01  # share of clipped outputs that a pilot may have
 MOST_LOSS = 1.1  # factor by which clipping may raise the mean variance of the weights
 SEEN = 0.75  # share of reads in which every output is to stay below the bound
+FREE = 0.9995  # share of reads below the bound at which clipping costs nothing
 MARGIN = 0.98  # of the wanted error is planned for
 
 
@@ -122,16 +123,18 @@ class Planner:
         return Plan(self._levels[int(errors.argmin())], vectors, float(errors.min()))
 
     def shortest(self, target: float, most: int) -> Plan:
-        """Return the plan with the fewest vectors that reaches a target, and the smallest level that does it.
+        """Return the plan with the fewest vectors that reaches a target; the best one for `most`, if they do not.
 
-        Where `most` vectors do not reach it, the best plan for them.
+        Of the levels that do, it takes the largest at which clipping costs nothing, or the smallest of all.
         """
         vectors = self._design.needed
         while vectors < most:
             errors = self.errors(vectors)
-            enough = (errors <= MARGIN * target).nonzero()[:, 0]
-            if len(enough):
-                return Plan(self._levels[int(enough[0])], vectors, float(errors[enough[0]]))
+            enough = errors <= MARGIN * target
+            if bool(enough.any()):
+                free = (enough & (self._seen.mean(1) > FREE)).nonzero()[:, 0]
+                taken = int(free[-1]) if len(free) else int(enough.nonzero()[0, 0])
+                return Plan(self._levels[taken], vectors, float(errors[taken]))
             likely = vectors * float(errors.min() / (MARGIN * target)) ** 2
             vectors = max(
                 vectors + max(self._design.period, vectors // 50), self._design.whole(min(0.9 * likely, most))

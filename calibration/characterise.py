@@ -143,7 +143,7 @@ def converter_step(chip: Capabilities) -> float:
     """Return the step of a chip's output converter, 0 where it has none."""
     if chip.output_bits is None or chip.output_bound is None:
         return 0.0
-    return chip.output_bound / (2 ** (chip.output_bits - 1) - 1)
+    return chip.output_bound / float(2 ** (chip.output_bits - 1) - 1)
 
 
 def _stage(data: Data, number: int) -> Stage:
@@ -159,7 +159,7 @@ def _stage(data: Data, number: int) -> Stage:
 def _norm(data: Data, number: int, array: Array) -> float:
     """Return the largest norm of a row, as last read; before the first read, that of weights all at their bounds."""
     if number == 0:
-        return math.sqrt(array.n_in) * max(data["chip/w_max"], -data["chip/w_min"])
+        return math.sqrt(array.n_in) * float(max(data["chip/w_max"], -data["chip/w_min"]))
     return float(data["weights/value"][number - 1].nan_to_num(0.0).norm(dim=1).max())
 
 

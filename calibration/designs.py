@@ -14,6 +14,7 @@ import torch
 
 from rpudriver.keyed import arrays as keyed
 
+KEPT = 64  # periods whose draws are kept
 SPARE = 16  # vectors beyond the unknowns of an output, at least: they tell its noise
 
 
@@ -73,6 +74,7 @@ class Orthogonal(Design):
 
     def __init__(self, lines: int, seed: int, stream: str = "extract") -> None:
         super().__init__(lines, seed, stream)
+        self._kept: dict[int, tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], keyed.Words]] = {}
         self.period = 1 << max(5, (2 * lines - 1).bit_length())
 
     def levels(self, vectors: torch.Tensor, level: int) -> torch.Tensor:
@@ -85,11 +87,19 @@ class Orthogonal(Design):
 
     def _rows(self, number: int, rows: npt.NDArray[np.int64]) -> torch.Tensor:
         """Return rows of a period's matrix of +-1."""
-        order = np.argsort(self._words("rows", number, self.period), kind="stable")[rows]
-        columns = 1 + np.argsort(self._words("columns", number, self.period - 1), kind="stable")[: self.lines]
-        negative = self._words("signs", number, self.lines) >> np.uint32(31)
-        parity = np.bitwise_count(order[:, None] & columns[None, :]).astype(np.uint32)
+        order, columns, negative = self._draws(number)
+        parity = np.bitwise_count(order[rows][:, None] & columns[None, :]).astype(np.uint32)
         return torch.from_numpy(1.0 - 2.0 * ((parity ^ negative) & 1).astype(np.float32))
+
+    def _draws(self, number: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], keyed.Words]:
+        """Return a period's order of rows, choice of columns and signs; the last few are kept."""
+        if number not in self._kept:
+            order = np.argsort(self._words("rows", number, self.period), kind="stable")
+            columns = 1 + np.argsort(self._words("columns", number, self.period - 1), kind="stable")[: self.lines]
+            while len(self._kept) >= KEPT:
+                del self._kept[next(iter(self._kept))]
+            self._kept[number] = order, columns, self._words("signs", number, self.lines) >> np.uint32(31)
+        return self._kept[number]
 
     def energy(self, level: int) -> float:
         return float(level) ** 2

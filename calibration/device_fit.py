@@ -16,6 +16,7 @@ CONVERGED = 0.02  # standard errors that the last step may have
 DAMPING = 1e-3
 NUDGE = 1e-4  # of what is varied, for derivatives: logarithms of parameters, and the imbalance
 LONGEST = 0.5  # step of a parameter's logarithm at once
+STEEPEST = 20.0  # gamma
 LEAST_LEFT = 0.1  # of an innovation, where it still tells of noise
 START_NOISE = np.array([0.09, 0.0, 0.0])  # 30 % from cycle to cycle
 ALL, CYCLE_TO_CYCLE = np.array([True, True, True]), np.array([True, False, False])
@@ -77,9 +78,7 @@ class DeviceFit:
     spread: Floats
 
 
-def fit_devices(
-    sweeps: Sweeps, family: int, start: Floats, table: Floats, used: npt.NDArray[np.bool_]
-) -> DeviceFit:
+def fit_devices(sweeps: Sweeps, family: int, start: Floats, table: Floats, used: npt.NDArray[np.bool_]) -> DeviceFit:
     """Return the fit of a family: Gauss-Newton on weighted innovations, noise by scoring, in turn.
 
     Parameters
@@ -139,7 +138,7 @@ class _Problem:
         weighted = jacobian * (self.used / s)[:, :, None]
         return jacobian.transpose(0, 2, 1) @ weighted, (weighted * nu[:, :, None]).sum(1)
 
-    def of(self, devices: npt.NDArray[np.bool_]) -> "_Problem":
+    def of(self, devices: npt.NDArray[Any]) -> "_Problem":
         return replace(self, sweeps=self.sweeps.of(devices))
 
 
@@ -180,6 +179,8 @@ def _gauss_newton(problem: _Problem, theta: Floats) -> Floats:
         ridge = damping[left, None] * diagonal + _TINY * (1 + diagonal.max(1, keepdims=True))
         by = -np.linalg.solve(normal + np.eye(4) * ridge[:, None, :], slope[:, :, None])[:, :, 0]
         tried = _moved(there, np.clip(by, -LONGEST, LONGEST))
+        if problem.family in (rf.POWER, rf.EXPONENTIAL):
+            tried[:, rf.SECOND] = np.minimum(tried[:, rf.SECOND], STEEPEST)
         after = now.filtered(tried)[0]
         better = (after**2 / s * now.used).sum(1) <= (nu**2 / s * now.used).sum(1)
         theta[left[better]] = tried[better]

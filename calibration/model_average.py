@@ -33,7 +33,7 @@ class Average:
     mean, mean_error : ``[n_out, n_in]``, time average and its standard error from read noise and motion of others.
     sd : standard deviation of the sub-windows' means over the window, estimation noise subtracted; 0 where noise
         explains all of it.
-    sd_error : distance from `sd` to where it would be were the variance one standard error larger. The variance of K
+    sd_error : how far `sd` would be off, were the variance one standard error larger or smaller. The variance of K
         sub-windows has the standard error ``total * sqrt(2 / (K - 1))``, total being noise and motion together.
     windows : K.
     """
@@ -51,17 +51,17 @@ class RunningAverage:
     Parameters
     ----------
     shape : ``(n_out, n_in)`` of the tile.
-    vectors : in a sub-window, whole periods of the design (`period`).
+    periods : of the design in a sub-window; `period` tells their length.
     seed, name : of the inputs.
     """
 
-    def __init__(self, shape: tuple[int, int], vectors: int, seed: int, name: str) -> None:
+    def __init__(self, shape: tuple[int, int], periods: int, seed: int, name: str) -> None:
         self._design = Orthogonal(shape[1], seed, f"average/{name}")
-        self._vectors, self._seed = vectors, seed
+        self._periods, self._seed = periods, seed
         outputs = torch.zeros(shape[0], dtype=torch.float64)
         matrix = torch.zeros(shape, dtype=torch.float64)
         self.state: dict[str, Any] = {
-            "level": 0,  # of the sub-window that is under way
+            "level": 0,  # of the period that is under way
             "vectors": 0,  # read in all, those that were read again not counted
             "again": 0,  # read again, because an output saturated
             "norms": outputs.clone(),
@@ -69,6 +69,8 @@ class RunningAverage:
             "xy": matrix.clone(),
             "y": outputs.clone(),
             "yy": outputs.clone(),
+            "window": matrix.clone(),  # mean of the periods of the sub-window that is under way, network units
+            "window_error2": outputs.clone(),
             "windows": 0,
             "mean": matrix.clone(),
             "square": matrix.clone(),  # sum of squared deviations from the mean
@@ -86,25 +88,29 @@ class RunningAverage:
         Parameters
         ----------
         scale : float64 tensor ``[n_out]`` or ``[1]``
-            Network units per chip unit; of a sub-window the last one counts.
+            Network units per chip unit; of a period the last one counts.
         """
         while count:
-            place = self.state["vectors"] % self._vectors
+            period = self._design.period
+            place = self.state["vectors"] % period
             if place == 0:
                 self.state["level"] = self._level(backend, terms)
-            now = min(count, self._vectors - place)
+            now = min(count, period - place)
             self._add(backend, terms, now)
             count -= now
-            if place + now == self._vectors:
-                self._close(InputLevels.of(backend).step, scale.double())
+            if place + now == period:
+                self._close_period(InputLevels.of(backend).step, scale.double())
+                if self.state["vectors"] % (period * self._periods) == 0:
+                    self._close_window()
 
     def result(self) -> Average:
         """Return what the whole sub-windows tell; at least two are needed."""
         state, windows = self.state, self.state["windows"]
         total, noise = state["square"] / (windows - 1), state["error2"] / windows
         variance, error = total - noise, total * math.sqrt(2 / (windows - 1))
-        sd = variance.clamp(min=0.0).sqrt()
-        sd_error = error / ((variance.clamp(min=0.0) + error).sqrt() + sd).clamp(min=1e-300)
+        variance = variance.clamp(min=0.0)
+        sd = variance.sqrt()
+        sd_error = torch.maximum((variance + error).sqrt() - sd, sd - (variance - error).clamp(min=0.0).sqrt())
         lost = state["lost"][:, None]
         values = (state["mean"], (noise / windows).sqrt(), sd, sd_error)
         mean, mean_error, sd, sd_error = (torch.where(lost, math.nan, value).float() for value in values)
@@ -127,27 +133,37 @@ class RunningAverage:
         state["yy"] += y.square().sum(0)
         state["vectors"] += count
 
-    def _close(self, step: float, scale: torch.Tensor) -> None:
-        """End a sub-window: its estimate goes into the running moments (Welford 1962)."""
-        state, vectors = self.state, self._vectors
+    def _close_period(self, step: float, scale: torch.Tensor) -> None:
+        """End a period: its estimate goes into the sub-window's.
+
+        Periods are solved one by one, so that what the weights moved from one to the next is in neither's residuals.
+        """
+        state, vectors = self.state, self._design.period
         energy, unknowns = vectors * state["level"] ** 2, self._design.lines + 1
         weights = state["xy"] / energy
         left = state["yy"] - energy * weights.square().sum(1) - state["y"].square() / vectors
         variance = left.clamp(min=0.0) / (vectors - unknowns) / energy  # of a weight, levels
-        state["norms"] = ((weights.square().sum(1) - unknowns * variance).clamp(min=0.0)).sqrt() / step
-        estimate, error2 = weights / step * scale[:, None], (variance.sqrt() / step * scale).square()
-        state["windows"] += 1
-        change = estimate - state["mean"]
-        state["mean"] += change / state["windows"]
-        state["square"] += change * (estimate - state["mean"])
-        state["error2"] += error2[:, None]
+        state["norms"] = (weights.square().sum(1) - unknowns * variance).clamp(min=0.0).sqrt() / step
+        state["window"] += weights / step * scale[:, None] / self._periods
+        state["window_error2"] += (variance.sqrt() / step * scale / self._periods).square()
         for name in ("xy", "y", "yy"):
             state[name].zero_()
+
+    def _close_window(self) -> None:
+        """End a sub-window: its estimate goes into the running moments (Welford 1962)."""
+        state = self.state
+        state["windows"] += 1
+        change = state["window"] - state["mean"]
+        state["mean"] += change / state["windows"]
+        state["square"] += change * (state["window"] - state["mean"])
+        state["error2"] += state["window_error2"][:, None]
+        state["window"].zero_()
+        state["window_error2"].zero_()
 
     def _level(self, backend: CrossbarBackend, terms: Terms) -> int:
         """Return the level that tells most for a read, those that saturate and are read again counted."""
         levels, bound = InputLevels.of(backend), backend.capabilities.output_bound
-        if self.state["windows"] == 0:
+        if self.state["vectors"] == 0:
             self._pilot(backend, terms, levels)
         if bound is None:
             return levels.most

@@ -128,14 +128,14 @@ class Model:
         normal = _Normal(sums, self.design, self.level)
         xy, y, yy = sums["xy"], sums["y"], sums["yy"]
         censored = _Censored(self, sums)
-        beta: torch.Tensor = sums.get("last", normal.solve(xy, y))
+        beta: torch.Tensor = sums.get("last", normal.solve(_joined(xy, y)))
         variance = self._variance(beta, xy, y, yy, vectors, vectors - unknowns)
         rounds = 0
         while censored.some and rounds < ROUNDS:
             rounds += 1
             xy_more, y_more = censored.expected(beta, variance)
-            moved = normal.solve(sums["xy"] + xy_more, sums["y"] + y_more)
             xy, y = sums["xy"] + xy_more, sums["y"] + y_more
+            moved = normal.solve(_joined(xy, y))
             yy = sums["yy"] + censored.squares_more
             left = (vectors * censored.seen - unknowns).clamp(min=1.0)
             variance = self._variance(moved, xy, y, yy, vectors, left, censored.residual)
@@ -171,17 +171,11 @@ class Model:
         vectors: int,
         rounds: int,
     ) -> Solution:
-        unknowns = self.design.lines + 1
-        told = censored.told & (vectors * censored.seen > unknowns + SPARE_SHARE * vectors)
-        # x of the unclipped outputs are as good as drawn at random from all: the mean of the inverse normal matrix then
-        # grows by this, for orthogonal (Jacobi ensemble) and for independent inputs (Wishart) alike
-        fewer = (vectors - unknowns) / (vectors * censored.seen - unknowns)
-        along = beta[:, :-1].square()
-        share = along / along.sum(1, keepdim=True).clamp(min=1e-300)
-        lost = 1 / (1 - censored.lost_along).clamp(min=0.05) - 1 / censored.seen.clamp(min=0.05)
-        grow = fewer[:, None] + share * lost.clamp(min=0.0)[:, None]
-        error = (variance[:, None] * normal.diagonal[None, :-1] * grow + self._stuck_rounding(variance)[:, None]).sqrt()
-        offset_error = (variance * normal.diagonal[-1] * fewer).sqrt()
+        told = censored.told & (vectors * censored.seen > self.design.lines + 1 + SPARE_SHARE * vectors)
+        inverse = censored.inverse_diagonals(normal, told)
+        told &= inverse.isfinite().all(1)
+        error = (variance[:, None] * inverse[:, :-1] + self._stuck_rounding(variance)[:, None]).sqrt()
+        offset_error = (variance * inverse[:, -1]).sqrt()
         size, nan = self.level_size, math.nan
         return Solution(
             torch.where(told[:, None], beta[:, :-1] / size, nan),
@@ -204,30 +198,52 @@ class Model:
         return torch.where(dithered, 0.0, one / (self.design.patterns * self.design.energy(self.level)))
 
 
+def _joined(xy: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    return torch.cat([xy, y[:, None]], 1)
+
+
 class _Normal:
-    """The normal matrix of weights and offset, in levels."""
+    """The normal matrix of weights and offset, in levels; a diagonal one is kept as its diagonal."""
 
     def __init__(self, sums: Sums, design: Design, level: int) -> None:
         vectors = sums["vectors"]
         if design.orthogonal:
             energy = torch.full((design.lines + 1,), vectors * design.energy(level), dtype=torch.float64)
             energy[-1] = vectors
-            self._factor, self.diagonal = None, 1 / energy
+            self.matrix, self._factor, self.diagonal = torch.diag(energy), None, 1 / energy
             return
-        factor, failed = torch.linalg.cholesky_ex(sums["xx"])
+        self.matrix = sums["xx"]
+        factor, failed = torch.linalg.cholesky_ex(self.matrix)
         if int(failed):
             raise CalibrationError(
                 f"{vectors} reads do not determine the weights: line {int(failed) - 1} depends on the others; "
                 f"read more (at least {design.needed})"
             )
-        self._factor, self.diagonal = factor, torch.cholesky_inverse(factor).diagonal()
+        self._factor, self.diagonal = factor, _inverse_diagonal(factor)
 
-    def solve(self, xy: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        """Return weights and offset, ``[n_out, n_in + 1]``."""
-        both = torch.cat([xy, y[:, None]], 1)
+    def solve(self, rows: torch.Tensor) -> torch.Tensor:
+        """Return rows ``[..., n_in + 1]`` times the inverse."""
         if self._factor is None:
-            return both * self.diagonal
-        return torch.cholesky_solve(both.t(), self._factor).t()
+            return rows * self.diagonal
+        return torch.cholesky_solve(rows.t(), self._factor).t()
+
+    def diagonal_without(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the diagonal of the inverse that is left without some vectors; infinity if it is singular."""
+        if len(x) > x.shape[1]:
+            factor, failed = torch.linalg.cholesky_ex(self.matrix - x.t() @ x)
+            left = _inverse_diagonal(factor)
+            return torch.full_like(left, math.inf) if int(failed) else left
+        solved = self.solve(x)  # few vectors: by Woodbury's identity
+        factor, failed = torch.linalg.cholesky_ex(torch.eye(len(x), dtype=x.dtype) - solved @ x.t())
+        if int(failed):
+            return torch.full_like(self.diagonal, math.inf)
+        lost: torch.Tensor = torch.linalg.solve_triangular(factor, solved, upper=False)
+        return self.diagonal + lost.square().sum(0)
+
+
+def _inverse_diagonal(factor: torch.Tensor) -> torch.Tensor:
+    inverse: torch.Tensor = torch.cholesky_inverse(factor)
+    return inverse.diagonal()
 
 
 class _Censored:
@@ -247,7 +263,6 @@ class _Censored:
         self._reads = sums["vectors"]
         self.seen = 1 - torch.bincount(self._lines, minlength=outputs).double() / self._reads
         self.told = self.seen >= LEAST_SEEN
-        self.lost_along = torch.zeros(outputs, dtype=torch.float64)
         self.squares_more = torch.zeros(outputs, dtype=torch.float64)  # of the expected outputs over the bound's
         self.residual = torch.zeros(outputs, dtype=torch.float64)  # sum of squares of the expected outputs' residuals
 
@@ -272,9 +287,21 @@ class _Censored:
         expected = along + beta[:, -1][self._lines] + self._signs * beyond
         self.squares_more = self._by_line(expected.square() - self._bound**2)
         self.residual = self._by_line(beyond.square())
-        whole = self._reads * self._model.design.energy(self._model.level) * beta[:, :-1].square().sum(1)
-        self.lost_along = self._by_line(along.square()) / whole.clamp(min=1e-300)
         return xy, self._by_line(expected - bound)
+
+    def inverse_diagonals(self, normal: _Normal, told: torch.Tensor) -> torch.Tensor:
+        """Return by output the diagonal of the inverse normal matrix of the reads that were not clipped.
+
+        A clipped output tells next to nothing: where the noise is far smaller than the output, only that it was large.
+        """
+        inverse = normal.diagonal.repeat(len(self.seen), 1)
+        counts = torch.bincount(self._lines, minlength=len(self.seen))
+        order = self._lines.argsort(stable=True).split(counts.tolist())
+        for line in (told & (counts > 0)).nonzero()[:, 0].tolist():
+            numbers = self._vectors[self._which[order[line]]]
+            x = self._model.design.levels(numbers, self._model.level).double()
+            inverse[line] = normal.diagonal_without(torch.cat([x, torch.ones(len(x), 1, dtype=x.dtype)], 1))
+        return inverse
 
     def _by_line(self, values: torch.Tensor) -> torch.Tensor:
         return torch.zeros_like(self.seen).index_add_(0, self._lines, values)

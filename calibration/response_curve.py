@@ -34,7 +34,8 @@ class Curve:
 def measure_curve(sweep: Sweep) -> Curve:
     """Return the steps between reads of the legs, each counted at the middle between its two reads.
 
-    The error of a read moves a step and its middle; at the middle the two do not correlate, so noise does not bend the curve.
+    The error of a read moves a step and its middle; at the middle the two do not correlate, so noise does not bend the
+    curve.
     """
     legs = np.concatenate([np.concatenate(parts) for parts in sweep.legs.values()])
     low, high = np.nanquantile(sweep.weights[:, legs], [EDGE, 1 - EDGE])

@@ -1,8 +1,9 @@
 """What a pulse-response sweep says of the parameters of one device: a Kalman filter for every response family.
 
 The hidden state moves pulse by pulse as docs/simulator.md says; between reads its mean and variance are predicted, at
-each read they are corrected (extended Kalman filter: Anderson & Moore 1979, section 8.2). Its innovations have mean 0 and
-a known variance where parameters are right, however noisy reads are: a step that is fitted to pairs of reads is not.
+each read they are corrected (extended Kalman filter: Anderson & Moore 1979, section 8.2). Its innovations have mean 0
+and a known variance where parameters are right, however noisy reads are: a step that is fitted to pairs of reads is
+not.
 """
 
 import numpy as np
@@ -64,7 +65,8 @@ def _pulses(family, m, p, way, count, theta, noise, table):  # type: ignore[no-u
     p = slope * slope * p + count * dw * dw * (noise[C2C2] * (q * q + dq * dq * p) + noise[ADDITIVE2])
     if family in (CONSTANT, MEASURED) and (m > theta[FIRST] or m < -theta[SECOND]):
         return min(max(m, -theta[SECOND]), theta[FIRST]), 0.0
-    return m, p
+    reach = 2.0 * theta[FIRST] if family in (POWER, EXPONENTIAL) else theta[FIRST] + theta[SECOND]
+    return min(max(m, -reach), reach), min(p, reach * reach)  # a bad guess of parameters does not run away
 
 
 @compiled

@@ -166,10 +166,17 @@ def _bounds(sweep: Sweep, form: str) -> Floats:
 
 
 def _stages(sweep: Sweep, form: str) -> Ints:
-    """Return the stage before each read ``[D, K]``; -1 where a curved response is left out and the filter restarts."""
+    """Return the stage before each read ``[D, K]``; -1 where one is left out and the filter restarts.
+
+    Of hard bounds, the first pairs of pulses after a leg: at a bound the first pulse of a pair may be lost. Of curved
+    responses, all that is far from the symmetry point.
+    """
     stages = np.broadcast_to(sweep.stage, sweep.weights.shape)
-    if form != "local":
+    if form == "soft":
         return np.asarray(stages)
+    if form == "hard":
+        pairs = sweep.kind() == kalman.PAIRS
+        return np.where(pairs & ~np.concatenate([[False], pairs[:-1]]), -1, stages)
     half = WINDOW * (sweep.end(kalman.UP)[0] - sweep.end(kalman.DOWN)[0])
     near = np.abs(_path(sweep) - resting_point(sweep)[:, None]) <= half[:, None]
     both = near.copy()
@@ -217,7 +224,7 @@ def _from_pace(sweep: Sweep) -> Floats:
         reads = np.concatenate(sweep.legs[way])
         step = np.abs(sweep.weights[:, reads] - sweep.weights[:, reads - 1]) / sweep.count()[reads]
         theta[:, level] = np.quantile(step, 0.8, axis=1)
-    theta[:, kalman.C2C2], theta[:, kalman.WRITE2] = 0.1, 0.1 * sweep.step**2
+    theta[:, kalman.C2C2] = 0.01  # little, so that devices without noise are found, too
     return theta
 
 

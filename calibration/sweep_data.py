@@ -14,6 +14,7 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 QUARTER = 4  # the last quarter of a leg counts as its end
+EXACT = 1e-2  # of a step: least error of a read, so that exact reads have a likelihood too
 ARRIVED = 0.01  # change in it, in parts of the range, below which a device is at its bound
 
 
@@ -87,7 +88,8 @@ def read_errors(data: Data) -> npt.NDArray[np.float32]:
     done, step = int(data["plan/done"]), float(data["chip/output_step"])
     noise2 = data["outputs/noise"][:done].double().square().nanmean(0).numpy()
     noise2 = noise2 + np.where(noise2 < (step / 2) ** 2, step**2 / 12, 0.0)
-    return np.asarray(np.sqrt(noise2) * data["outputs/factor"].double().numpy(), np.float32)
+    error = np.sqrt(noise2) * data["outputs/factor"].double().numpy()
+    return np.asarray(np.maximum(error, EXACT * float(data["chip/dw_min"])), np.float32)
 
 
 def sweep_of(data: Data) -> Sweep:
@@ -97,9 +99,7 @@ def sweep_of(data: Data) -> Sweep:
     values, error = data["weights/value"].numpy(), data["weights/error"].numpy()
     used = np.flatnonzero(phase != PHASES.index("wait"))[HOLDS:]
     n_in = values.shape[2]
-    first = (
-        np.nanmean(values[:HOLDS].astype(np.float64), 0, keepdims=True) if np.isfinite(values[0]).any() else values[:1]
-    )
+    first = values[:HOLDS].astype(np.float64).mean(0, keepdims=True)
     first_error = np.sqrt(np.square(error[:HOLDS].astype(np.float64)).sum(0, keepdims=True)) / HOLDS
     weights = np.concatenate([first, values[used]]).reshape(len(used) + 1, -1)
     errors = np.repeat(np.concatenate([first_error, error[used]])[:, :, None], n_in, 2).reshape(len(used) + 1, -1)

@@ -70,7 +70,7 @@ def evaluate(data: Data, false_alarm: float) -> Evaluation:
         + found_where("outlier", "step, bound or symmetry point far from those of the others", grid[2])
         + found_where("unsteady-read", "reads of one state scatter by more than read noise explains", _unsteady(data))
     )
-    summary = _summary(data, sweep, fit, found, good, moving, readable)
+    summary = _summary(data, sweep, fit, found, good, moving, np.asarray(readable))
     return Evaluation(found, good, moving.stuck & readable, odd, findings, summary)
 
 
@@ -125,7 +125,7 @@ def _add_to(
 
 
 def _held(data: Data) -> tuple[Floats, int]:
-    """Return the scatter of the first reads over their variance, for each row ``[n_out]``, and its degrees of freedom."""
+    """Return the scatter of the first reads over their variance for each row ``[n_out]``; its degrees of freedom."""
     values, error = data["weights/value"][:HOLDS].double().numpy(), data["weights/error"][:HOLDS].double().numpy()
     about = (values - values.mean(0)) / np.maximum(error, 1e-30)[:, :, None]
     freedom = (HOLDS - 1) * values.shape[2]
@@ -197,7 +197,7 @@ def noise_floor(data: Data) -> dict[str, Any]:
 
 
 def population(each: Estimate) -> dict[str, Any]:
-    """Return how an estimate varies from device to device; `spread` is the standard deviation without its error's part."""
+    """Return how an estimate varies from device to device; `spread` is the standard deviation less its error's part."""
     known = np.isfinite(each.value)
     value, error = each.value[known], each.error[known]
     if not len(value):

@@ -84,9 +84,7 @@ def twin_data(data: dict[str, Any], complete: bool, devices: int, seed: int) -> 
     _check_directions(weights[live], kinds)
     chosen = _draw(live, devices, seed)
     states = (float(data["chip/w_max"]) - float(data["chip/w_min"])) / step
-    sweeps = Sweeps(
-        kinds, counts, cycle, weights[chosen], variances[chosen], step, max(1, int(FINE * states))
-    )
+    sweeps = Sweeps(kinds, counts, cycle, weights[chosen], variances[chosen], step, max(1, int(FINE * states)))
     at = float(weights[stuck].mean()) if len(stuck) else 0.0
     return TwinData(sweeps, len(stuck), len(live), at, states, *_reading(data))
 

@@ -1,4 +1,4 @@
-"""Fit the simulator's device model to a characterisation: which response family, and with what parameters and spreads."""
+"""Fit the simulator's device model to a characterisation: which response family, with what parameters and spreads."""
 
 import math
 from dataclasses import dataclass
@@ -10,8 +10,16 @@ import numpy.typing as npt
 from rpudriver.calibration import response_filter as rf
 from rpudriver.calibration.device_fit import DeviceFit, Sweeps, fit_devices
 from rpudriver.calibration.findings import Finding
-from rpudriver.calibration.population import QUANTILE, Estimate, normal_interval, population, root_interval, spread_parameter
+from rpudriver.calibration.population import (
+    QUANTILE,
+    Estimate,
+    normal_interval,
+    population,
+    root_interval,
+    spread_parameter,
+)
 from rpudriver.calibration.twin_data import TwinData
+from rpudriver.errors import CalibrationError
 
 Floats = npt.NDArray[np.float64]
 
@@ -104,9 +112,15 @@ def _contest(sweeps: Sweeps, family: str | None) -> Contest:
     used, held = sweeps.cycle < last, sweeps.cycle == last
     some = sweeps.of(np.linspace(0, len(sweeps.weights) - 1, min(SELECTED, len(sweeps.weights))).astype(np.int64))
     table = measured_table(some, used)
-    names = rf.FAMILIES if family is None else (family,)
+    names: tuple[str, ...] = rf.FAMILIES if family is None else (family,)
     fits = {name: fit_devices(some, n, _start(some, n), table, used) for n, name in _numbered(names)}
     scores = {name: fit.scores[:, held].mean(1) for name, fit in fits.items()}  # of each device
+    scores = {name: score for name, score in scores.items() if np.isfinite(score).all()}
+    if not scores:
+        raise CalibrationError(
+            "no response family can be fitted to the sweeps; look at the plots of the characterisation"
+        )
+    names = tuple(scores)
     best = min(scores, key=lambda name: float(scores[name].mean()))
 
     def behind(name: str, other: str) -> tuple[float, float]:
@@ -244,7 +258,11 @@ def _preset(
 
 def _findings(contest: Contest, kept: dict[str, float]) -> tuple[Finding, ...]:
     found = [
-        Finding("wild-estimates", f"{name}: {100 * (1 - share):.0f} % of the devices tell nothing of it and were left out", ())
+        Finding(
+            "wild-estimates",
+            f"{name}: {100 * (1 - share):.0f} % of the devices tell nothing of it and were left out",
+            (),
+        )
         for name, share in kept.items()
         if share < FEW
     ]

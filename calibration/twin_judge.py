@@ -16,6 +16,7 @@ from rpudriver.keyed import arrays as keyed
 
 DEVICES = 1000  # of each side, by default
 NAMED = 10
+MOVING = ("up", "down", "random")  # groups of which the movement counts, not where they end
 ALIKE = 5.0  # standard deviations of the F ratio beyond which devices of a line are called alike
 
 Floats = npt.NDArray[np.float64]
@@ -56,11 +57,12 @@ class Judgement:
 def judge(chip: Probe, twin: Probe, devices: int = DEVICES, permutations: int = 999, seed: int = 0) -> Judgement:
     """Compare what the devices of a chip and those of its twin did in one and the same probe.
 
-    A device is a point: where it was after the reset, and how far each group of pulses moved it, every coordinate over
-    its spread among all points. Under the hypothesis that the twin is right, all points are independent draws from one
-    distribution: devices of an array differ independently, all of them saw the same pulses, and reads by orthogonal
-    inputs leave independent errors on the weights of a row. Where devices of a line are more alike than that, a finding
-    says so, since p then is too small.
+    A device is a point: where the reset and alternating pulses left it (its lower bound and its symmetry point),
+    and how far each other group moved it, every coordinate over its spread among all points. Under the hypothesis
+    that the twin is right, all points are independent draws from one distribution: devices of an array differ
+    independently, all of them saw the same pulses, and reads by orthogonal inputs leave independent errors on the
+    weights of a row. Where devices of a line are more alike than that, a finding says so, since p then is too
+    small.
 
     Parameters
     ----------
@@ -101,9 +103,13 @@ def _unread(probe: Probe) -> tuple[Finding, ...]:
 
 
 def _points(probe: Probe, places: npt.NDArray[np.int64]) -> Floats:
-    """Return the first read of each device and the differences of the others, ``[N, G]``."""
+    """Return ``[N, G]``: where reset and alternating pulses left each device, and how far the others moved it."""
     reads = probe.reads_.numpy().astype(np.float64)[:, places[:, 0], places[:, 1]]
-    return np.concatenate([reads[:1], np.diff(reads, axis=0)]).T
+    points = reads.copy()
+    for n, group in enumerate(probe.groups_):
+        if group.name in MOVING:
+            points[n] -= reads[n - 1]
+    return np.asarray(points.T)
 
 
 def standardised(x: Floats, y: Floats) -> tuple[Floats, Floats]:
@@ -131,7 +137,8 @@ def _alike(probe: Probe) -> tuple[Finding, ...]:
         by_chance = math.sqrt(2 / (lines - 1) + 2 / (lines * (across - 1)))
         if float(ratio.max()) > 1 + ALIKE * by_chance:
             text = (
-                f"devices of a {line} are more alike than those of different {line}s (F ratio {float(ratio.max()):.2f}); "
+                f"devices of a {line} are more alike than those of different {line}s "
+                f"(F ratio {float(ratio.max()):.2f}); "
                 "a twin draws devices independently, so p is too small"
             )
             found += (Finding(f"{line}s-differ", text, ()),)

@@ -11,26 +11,32 @@ from rpudriver.calibration.orthogonal import amplitude_for, pass_length, read_or
 from rpudriver.calibration.sweep import PHASES, Stage, steps_of
 from rpudriver.types import Array
 
-CYCLES = 2  # the second sweep is shown: in the first, chip and twin start from elsewhere
+SHOWN = 1  # the second sweep: in the first, chip and twin start from elsewhere
 
 
-def replay(data: dict[str, Any], backend: CrossbarBackend, array: Array) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-    """Return the numbers of the stages that were carried out and the weights after them, ``[K']`` and ``[D, K']``.
+def second_sweep(data: dict[str, Any]) -> npt.NDArray[np.int64]:
+    """Return the numbers of the reads of the second sweep, up and down."""
+    legs = [PHASES.index(name) for name in ("up", "down")]
+    shown = np.isin(np.asarray(data["plan/phase"]), legs) & (np.asarray(data["plan/cycle"]) == SHOWN)
+    return np.flatnonzero(shown).astype(np.int64)
+
+
+def replay(data: dict[str, Any], backend: CrossbarBackend, array: Array) -> npt.NDArray[np.float64]:
+    """Return the weights of all devices of a twin in the second sweep of a characterisation, ``[D, K]``.
 
     Parameters
     ----------
-    data : entries of a characterisation's data set.
+    data : entries of the characterisation's data set.
     """
-    chosen = np.flatnonzero(np.asarray(data["plan/cycle"]) < CYCLES)
+    shown = second_sweep(data)
     norm = math.sqrt(array.n_in) * max(data["chip/w_max"], -data["chip/w_min"])
-    weights = []
-    for k in chosen.tolist():
-        backend.run(steps_of(_stage(data, k), backend, array))
-        passes = -(-int(data["reads/vectors"][k]) // pass_length(array))
-        reading = read_orthogonal(backend, array, passes, amplitude_for(backend, norm), 0, k)
-        weights.append(reading.weights.flatten().numpy())
-    return chosen, np.stack(weights, 1)
-
-
-def _stage(data: dict[str, Any], k: int) -> Stage:
-    return Stage(PHASES[int(data["plan/phase"][k])], 0, int(data["plan/pulses"][k]), int(data["plan/pairs"][k]))
+    amplitude, weights = amplitude_for(backend, norm), []
+    for k in range(int(shown[-1]) + 1):
+        stage = Stage(PHASES[int(data["plan/phase"][k])], 0, int(data["plan/pulses"][k]), int(data["plan/pairs"][k]))
+        steps = steps_of(stage, backend, array)
+        if steps:
+            backend.run(steps)
+        if k in shown:
+            passes = -(-int(data["reads/vectors"][k]) // pass_length(array))
+            weights.append(read_orthogonal(backend, array, passes, amplitude, 0, k).weights.flatten().numpy())
+    return np.stack(weights, 1)

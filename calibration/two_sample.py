@@ -126,9 +126,7 @@ def _mmd2(labels: Floats, towards: Floats, sums: npt.NDArray[np.float64], first:
     return found
 
 
-def _witness(
-    labels: Floats, towards: Floats, sums: Floats, first: int
-) -> tuple[npt.NDArray[np.float64], float]:
+def _witness(labels: Floats, towards: Floats, sums: Floats, first: int) -> tuple[npt.NDArray[np.float64], float]:
     """Return the witness at the points of the first sample, over its own spread, and the threshold of the largest.
 
     A permutation shows both how far the witness at a point strays by chance and how far the farthest of all does.

@@ -18,6 +18,7 @@ import torch
 from rpudriver.backends.base import CrossbarBackend
 from rpudriver.backends.oracle import oracle
 from rpudriver.backends.registry import make
+from rpudriver.calibration.designs import DESIGNS
 from rpudriver.calibration.extraction import Extract
 from rpudriver.plots.style import COLOURS, GREY, canvas, save
 from rpudriver.types import Array, Port
@@ -51,7 +52,7 @@ def open_with(weights: torch.Tensor, seed: int) -> tuple[CrossbarBackend, Array]
 
 def limit(found: Extract) -> float:
     """Return the standard error of least squares for this design if nothing had clipped."""
-    design = found._inputs(found.weights_.shape[1])
+    design = DESIGNS[found.design](found.weights_.shape[1], found.seed)
     data, reads = found.data_, found.reads_
     energy = design.energy(data["plan/level"]) * data["chip/level_size"] ** 2
     left = reads if design.orthogonal else reads - design.lines - 1
@@ -103,20 +104,25 @@ def curve(size: int, most: int, seed: int) -> list[dict[str, Any]]:
 
 
 def draw(table: list[dict[str, Any]], line: list[dict[str, Any]], path: Path) -> None:
-    """Draw error against reads, and all rows of the table beside it."""
-    figure, (ax,) = canvas(width=6.4, height=4.4)
-    reads = [point["reads"] for point in line]
-    ax.plot(reads, [point["limit"] for point in line], color=GREY, label="limit of orthogonal inputs, set (a)")
-    ax.plot(reads, [point["rms_error"] for point in line], "o", color=COLOURS[0], label="orthogonal inputs, set (a)")
-    for colour, name in zip(COLOURS[1:], sorted({row["weights"] for row in table}), strict=False):
-        for marker, design in (("s", "orthogonal"), ("^", "uniform"), ("x", "one-hot, once")):
-            mine = [row for row in table if row["weights"] == name and row["design"] == design]
-            label = f"{name}: orthogonal (square), uniform, one-hot (cross)" if design == "orthogonal" else None
-            style: dict[str, Any] = {"color": colour, "markersize": 7, "fillstyle": "none", "label": label}
-            ax.plot([row["reads"] for row in mine], [row["rms_error"] for row in mine], marker, **style)
-    ax.axhline(TARGET, color=GREY, linestyle="--", linewidth=1)
-    ax.set(xscale="log", yscale="log", xlabel="reads, pilot included", ylabel="rms error of a weight (chip units)")
-    ax.legend(frameon=False, fontsize=7)
+    """Draw error against reads for set (a), and for all sets how many reads reach the target."""
+    figure, (error, reads) = canvas(columns=2, width=5.2, height=3.8)
+    counts = [point["reads"] for point in line]
+    error.plot(counts, [point["limit"] for point in line], color=GREY, label="limit of orthogonal inputs")
+    error.plot(counts, [point["rms_error"] for point in line], "o", color=COLOURS[0], label="orthogonal inputs")
+    mine = [row for row in table if row["weights"].startswith("(a)")]
+    for colour, marker, design in ((COLOURS[1], "^", "uniform"), (COLOURS[2], "x", "one-hot, once")):
+        (row,) = [row for row in mine if row["design"] == design]
+        error.plot(row["reads"], row["rms_error"], marker, color=colour, markersize=7, label=f"{design} inputs")
+    error.axhline(TARGET, color=GREY, linestyle="--", linewidth=1)
+    error.set(xscale="log", yscale="log", xlabel="reads, pilot included", ylabel="rms error of a weight (chip units)")
+    error.set_title("set (a)")
+    error.legend(frameon=False, fontsize=8)
+    taken = {row["weights"]: row["reads"] for row in table if row["design"] == "orthogonal"}
+    drawn = reads.barh(list(taken), list(taken.values()), color=COLOURS[0], height=0.6)
+    reads.bar_label(drawn, padding=4)
+    reads.invert_yaxis()
+    reads.grid(axis="y", visible=False)
+    reads.set(xlabel=f"reads for a standard error of {TARGET:g}", xlim=(0, 1.25 * max(taken.values())))
     save(figure, path)
 
 

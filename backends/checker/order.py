@@ -46,7 +46,13 @@ def repeat_order(bench: Bench) -> None:
         before = bench.weights(array)
         bench.chip.run(steps)
         changes.append(float((bench.weights(array) - before).mean()))
-    same_change(bench, *changes, f"{pairs} pairs of a pulse down and one up by repeat", "the same pairs one by one")
+    same_change(
+        bench,
+        changes[0],
+        changes[1],
+        f"{pairs} pairs of a pulse down and one up by repeat",
+        "the same pairs one by one",
+    )
 
 
 def waiting(bench: Bench) -> None:

@@ -81,7 +81,7 @@ class ModelAverage:
                     f"{self._section.windows} sub-windows of {shape[1]} columns need {needed}: at least "
                     f"average.reads = {needed / updates:.3g}, or average over more epochs"
                 )
-            self._tiles[key] = RunningAverage(shape, periods * period, self._config.seed, f"{layer.name}/{key}")
+            self._tiles[key] = RunningAverage(shape, periods, self._config.seed, f"{layer.name}/{key}")
 
     def _each(self) -> Iterator[tuple[str, Tile[Any], AnalogLinear]]:
         for name, layer in self.layers.items():

@@ -63,7 +63,7 @@ def _draw_histograms(ax: Axes, before: npt.NDArray[np.float32], after: npt.NDArr
         values = values[np.isfinite(values)]
         if len(values):
             label = f"{name}: sd {values.std():.3g}, 95 % within {np.quantile(np.abs(values), 0.95):.3g}"
-            ax.hist(values, edges, color=colour, alpha=0.55, label=label)
+            ax.hist(values, edges.tolist(), color=colour, alpha=0.55, label=label)
     ax.set(title="Symmetry points", xlabel="reads as (chip units)", ylabel="devices")
     ax.set_ylim(0, 1.3 * max(ax.get_ylim()[1], 1))
     ax.legend(frameon=False, fontsize="small", loc="upper right")
@@ -120,6 +120,6 @@ def _draw_pulses(ax: Axes, done: ZeroShift, live: npt.NDArray[np.bool_]) -> None
     ax.set(title="What it took", xlabel="pulses of a device, without verification", ylabel="devices")
     if len(pulses):
         high = max(float(np.quantile(pulses, 0.99)) * 1.1, 10.0)
-        ax.hist(pulses, np.linspace(0, high, 41), color=COLOURS[0], alpha=0.6)
+        ax.hist(pulses, np.linspace(0, high, 41).tolist(), color=COLOURS[0], alpha=0.6)
         ax.axvline(float(pulses.mean()), color=COLOURS[1], label=f"mean {pulses.mean():.0f}")
         ax.legend(frameon=False, fontsize="small")

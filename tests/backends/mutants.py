@@ -77,6 +77,20 @@ class SilentClip(Sound):
         return [replace(result, saturated=torch.zeros_like(result.saturated)) for result in super()._execute(steps)]
 
 
+class FlagsPositiveOnly(Sound):
+    def _execute(self, steps: Sequence[Numbered]) -> list[ReadResult]:
+        results = super()._execute(steps)
+        return [replace(result, saturated=result.saturated & (result.values > 0)) for result in results]
+
+
+class Compressive(Sound):
+    """An amplifier that gives way long before its bound: outputs of 4 come out as 3.3."""
+
+    def _execute(self, steps: Sequence[Numbered]) -> list[ReadResult]:
+        results = super()._execute(steps)
+        return [replace(result, values=5 * torch.tanh(result.values / 5)) for result in results]
+
+
 class ReadDisturbs(Sound):
     """Every vector that is read lets the weights of its array decay by 2e-4."""
 
@@ -318,6 +332,8 @@ MUTANTS = (
     Mutant(SumWeightsIgnored, "read-sum"),
     Mutant(SummedOneByOne, "sum-noise"),
     Mutant(SilentClip, "saturation-flagged"),
+    Mutant(FlagsPositiveOnly, "saturation-flagged"),
+    Mutant(Compressive, "read-amplitude"),
     Mutant(ReadDisturbs, "reads-do-not-disturb"),
     Mutant(NoiseUnderdeclared, "output-noise-declared"),
     Mutant(SameReadNoise, "output-noise-fresh"),

@@ -3,9 +3,9 @@
 import argparse
 from types import ModuleType
 
-from rpudriver.cli.calibrate import characterise, extract, zero_shift
+from rpudriver.cli.calibrate import characterise, extract, twin, zero_shift
 
-COMMANDS: tuple[ModuleType, ...] = (characterise, extract, zero_shift)
+COMMANDS: tuple[ModuleType, ...] = (characterise, zero_shift, extract, twin)
 
 DESCRIPTION = "Calibration of a chip, simulated or real."
 EPILOG = """\

@@ -49,17 +49,22 @@ def add_command(
     parser.add_argument("--array", metavar="NAME", default=procedure.name, help="name of the array on the chip")
     parser.add_argument("--rows", metavar="N", type=int, help="output lines (default: all of a physical array)")
     parser.add_argument("--columns", metavar="N", type=int, help="input lines (default: all of a physical array)")
+    add_output_options(parser)
+    add_settings(parser.add_argument_group("settings of the measurement"), procedure)
+    parser.set_defaults(handler=lambda args: run(args, procedure, draw))
+    return parser
+
+
+def add_output_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that every calibration command has, whatever it measures."""
     parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder for data, result and pictures")
     parser.add_argument("--resume", action="store_true", help="go on with the interrupted measurement in DIR")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the result there as well")
     parser.add_argument("--threads", metavar="N", type=int, default=1, help="CPU threads of a simulator (default: 1)")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
-    _add_settings(parser.add_argument_group("settings of the measurement"), procedure)
-    parser.set_defaults(handler=lambda args: run(args, procedure, draw))
-    return parser
 
 
-def _add_settings(group: Any, procedure: type[Procedure]) -> None:
+def add_settings(group: Any, procedure: type[Procedure]) -> None:
     """Add an option for each setting; one that may be None is left out by default."""
     hints = typing.get_type_hints(procedure)
     for each in fields(procedure):
