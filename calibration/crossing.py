@@ -4,10 +4,11 @@ The state of a device is what it reads as and, there, the sizes of both steps an
 
     z = (w, u, u', v, v')        up: w <- w + u(w)        down: w <- w - v(w)
 
-A burst of n pulses follows the local line, ``dw/dn = u + u' (w - w0)``, exactly; its noise is that of n pulses (c2c).
-As a device moves the slopes are let drift, by `curvature` over the distance of a bound: what was seen far away counts
-less, and a response need be straight only near the crossing ``w* = w + (u - v) / (v' - u')``. Reads and bursts update
-mean and covariance (extended Kalman filter; Kalman 1960), so each device has a standard error at any time.
+A burst of n pulses follows the line, ``dw/dn = u + u' (w - w0)``, exactly; its noise is that of n pulses (c2c). A
+response need be straight only near the crossing ``w* = w + (u - v) / (v' - u')``: a burst at a distance D from it may
+differ from the line by ``curvature D^2 / 2`` a pulse, which counts as noise, so what was seen far away weighs less.
+Reads and bursts update mean and covariance (extended Kalman filter; Kalman 1960), so each device has a standard error
+at any time.
 
 Units inside: weights in nominal bounds b, steps in nominal steps, bursts in ``dw_min / b``; all are of order one.
 """
@@ -33,7 +34,8 @@ class Prior:
     ----------
     device : the nominal device.
     spread : relative standard deviation of a step at zero and of a bound.
-    curvature : change of a slope over the distance of a bound, in nominal slopes.
+    curvature : second derivative of a step by the weight, in nominal steps and bounds; 0 for soft bounds, 1.6 in the
+        middle of an exponential response (gamma 1).
     """
 
     device: Nominal

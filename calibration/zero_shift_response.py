@@ -13,6 +13,7 @@ from rpudriver.types import Array
 
 PULSES_PER_STATE = 2
 LEAST_PULSES = 400
+ENOUGH, ENOUGH_COMMON = 0.98, 0.95  # share of devices that must be known; common bursts pulse all for the last
 BEYOND = 0.1  # of the range: farther from where a device was seen no point is taken
 
 
@@ -37,7 +38,7 @@ class ResponseZeroShift(ZeroShift):
     rounds: int = setting(48, "most bursts of a device", within=(1, 10_000))
     spread: float = setting(0.5, "relative spread of steps and bounds that is expected", within=(0.01, 10))
     curvature: float = setting(
-        CURVATURE, "change of a slope over the distance of a bound that is expected, in slopes", within=(0, 10)
+        CURVATURE, "expected bend of the response: its second derivative, in dw_min and bounds", within=(0, 10)
     )
 
     def _most(self, data: Data) -> int:
@@ -59,14 +60,15 @@ class ResponseZeroShift(ZeroShift):
     def _room(self, search: PointSearch, data: Data) -> torch.Tensor:
         """Return the pulses that each device may still get; none once it is known, or stuck.
 
-        Common bursts go on while the chip's worst but one in twenty is not known well enough.
+        The last few are not waited for: every burst of one device is a read of all.
         """
         crossing = search.crossing(data)
-        known = (crossing.error < data["search/wanted"]) | crossing.stuck
-        if search.common:
-            known = (known.double().mean() >= 0.95).expand(known.shape)
-        left = self._most(data) - search.spent(data)
-        return torch.where(known | data["rows/saturated"][:, None], 0, left.clamp_min(0))
+        known = (crossing.error < data["search/wanted"]) | crossing.stuck | data["rows/saturated"][:, None]
+        enough = float(known.double().mean()) >= (ENOUGH_COMMON if search.common else ENOUGH)
+        left = (self._most(data) - search.spent(data)).clamp_min(0)
+        if enough:
+            return torch.zeros_like(left)
+        return left if search.common else torch.where(known, 0, left)
 
     def _progress(self, data: Data) -> Progress:
         done = len(data["search/counts"])

