@@ -104,13 +104,9 @@ class Crossing:
         jacobian[3, 4] += moved
         covariance = _sandwich(jacobian, self.covariance)
         noise = (device.c2c * speed).square() * unit * grown_noise * time
+        off = (self.away / self.prior.bound - moved / 2).abs().clamp_max(1)  # of the burst's middle from the crossing
+        noise += (self.prior.curvature * off.square() / 2 * time).square()
         covariance += noise * along[:, None] * along[None]
-        drift, way = self.prior.curvature**2 * moved.abs(), moved
-        for k in (1, 3):
-            covariance[k, k] += drift * way.square() / 3
-            covariance[k, k + 1] += drift * way / 2
-            covariance[k + 1, k] += drift * way / 2
-            covariance[k + 1, k + 1] += drift
         mean = torch.stack([m[0] + moved, m[1] + m[2] * moved, m[2], m[3] + m[4] * moved, m[4]])
         return Crossing(self.prior, mean, covariance, self.misfit)
 

@@ -60,9 +60,12 @@ def fitting(sweep: Sweep, fit: Fit) -> Mask:
     fit_here = fit.found & finite & ~steep & (misfit < MISFIT) & (used > 2 * kalman.COUNT)
     if fit.form == "hard":  # a device that meets its bound only now and then is bent by it unseen
         fit_here &= sweep.arrived(kalman.UP) & sweep.arrived(kalman.DOWN)
+    top, bottom = sweep.end(kalman.UP)[0], sweep.end(kalman.DOWN)[0]
     for level, slope in ((kalman.A_UP, kalman.B_UP), (kalman.A_DOWN, kalman.B_DOWN)):
-        for way in (kalman.UP, kalman.DOWN):  # where legs end, the step is about 0 or more
-            step = theta[:, level] + theta[:, slope] * sweep.end(way)[0]
+        middle = theta[:, level] + theta[:, slope] * (top + bottom) / 2
+        fit_here &= middle < STEEP / 2 * (top - bottom)
+        for end in (top, bottom):  # where legs end, the step is about 0 or more
+            step = theta[:, level] + theta[:, slope] * end
             fit_here &= (step > -0.5 * np.abs(theta[:, level])) | (fit.form == "local")
     return np.asarray(fit_here)
 

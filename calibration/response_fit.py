@@ -166,10 +166,17 @@ def _bounds(sweep: Sweep, form: str) -> Floats:
 
 
 def _stages(sweep: Sweep, form: str) -> Ints:
-    """Return the stage before each read ``[D, K]``; -1 where a curved response is left out and the filter restarts."""
+    """Return the stage before each read ``[D, K]``; -1 where one is left out and the filter restarts.
+
+    Of hard bounds, the first pairs of pulses after a leg: at a bound the first pulse of a pair may be lost. Of curved
+    responses, all that is far from the symmetry point.
+    """
     stages = np.broadcast_to(sweep.stage, sweep.weights.shape)
-    if form != "local":
+    if form == "soft":
         return np.asarray(stages)
+    if form == "hard":
+        pairs = sweep.kind() == kalman.PAIRS
+        return np.where(pairs & ~np.concatenate([[False], pairs[:-1]]), -1, stages)
     half = WINDOW * (sweep.end(kalman.UP)[0] - sweep.end(kalman.DOWN)[0])
     near = np.abs(_path(sweep) - resting_point(sweep)[:, None]) <= half[:, None]
     both = near.copy()

@@ -23,7 +23,7 @@ from rpudriver.errors import StepError
 from rpudriver.types import Array, Cell, Port
 
 VERIFY_SPREAD = 1.0  # of the prior of a verification: wide, so that it does not favour a point at zero
-CURVATURE = 0.3
+CURVATURE = 1.0
 
 
 @final

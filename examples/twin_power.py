@@ -24,15 +24,9 @@ from rpudriver.calibration.twin_fit import fit_twin
 from rpudriver.calibration.twin_judge import judge
 
 LEVEL = 0.05
-CHIPS = (  # preset and side of the square array: all its devices are compared
-    ("rpu-asymmetric", 32),
-    ("asymmetric-100", 32),
-    ("extremely-noisy", 32),
-    ("ecram", 32),
-    ("reram-array", 48),  # few states and a wide spread: asymmetry takes more devices
-    ("reram-hfo2", 48),
-)
-FITTED = ("asymmetric-100", 32)
+CHIPS = ("rpu-asymmetric", "asymmetric-100", "extremely-noisy", "ecram", "reram-array", "reram-hfo2")
+SIDE = 32  # lines of the array, all of whose devices are compared
+FITTED = "asymmetric-100"
 
 
 def chip(preset: str, seed: int, side: int, device: Mapping[str, Any], **options: Any) -> CrossbarBackend:
@@ -108,19 +102,18 @@ def main() -> None:
         options.repeats, options.fits = 2, 1
     torch.set_num_threads(1)
     results = []
-    for preset, side in CHIPS[1:2] if options.quick else CHIPS:
+    for preset in CHIPS[1:2] if options.quick else CHIPS:
         start = time.perf_counter()
-        results.append(known(preset, side, options.repeats, options.permutations))
+        results.append(known(preset, SIDE, options.repeats, options.permutations))
         found = results[-1]
         print(
             f"{preset}: {found['devices']} devices, {found['budget']}, {time.perf_counter() - start:.0f} s", flush=True
         )
         for name, count in found["accepted"].items():
             print(f"  {name:14} accepted {count:3} of {found['repeats']}", flush=True)
-    preset, side = FITTED
-    found = fitted(preset, 16 if options.quick else side, options.fits, options.permutations)
+    found = fitted(FITTED, 16 if options.quick else SIDE, options.fits, options.permutations)
     print(
-        f"fitted twins of {preset}: accepted {found['accepted']} of {found['repeats']}; intervals that hold the truth:"
+        f"fitted twins of {FITTED}: accepted {found['accepted']} of {found['repeats']}; intervals that hold the truth:"
     )
     print("  " + ", ".join(f"{name} {count}" for name, count in found["covered"].items()))
     if options.json:

@@ -59,7 +59,7 @@ def test_points_and_their_errors_are_right_for_responses_that_are_not_straight(f
     up, down = size * (1 + imbalance), size * (1 - imbalance)
     points = crossings(family, up, down)
     w = 0.4 * torch.ones_like(points)
-    crossing = Crossing.start(Prior(NOMINAL, 0.5, 0.3), w + read_error * xi(), torch.tensor(read_error))
+    crossing = Crossing.start(Prior(NOMINAL, 0.5, 1.0), w + read_error * xi(), torch.tensor(read_error))
     for burst in (-40, *(10, -10) * 8):
         for _ in range(abs(burst)):
             rise, fall = steps(family, w, up, down)
@@ -79,7 +79,7 @@ def test_points_and_their_errors_are_right_for_responses_that_are_not_straight(f
 
 
 def test_a_device_that_does_not_move_is_stuck_and_others_are_not() -> None:
-    crossing = Crossing.start(Prior(NOMINAL, 0.5, 0.3), torch.tensor([[0.2, 0.2]]), torch.tensor(0.002))
+    crossing = Crossing.start(Prior(NOMINAL, 0.5, 1.0), torch.tensor([[0.2, 0.2]]), torch.tensor(0.002))
     w = torch.tensor([[0.2, 0.2]], dtype=torch.float64)
     for burst in (20, -20, 20, -20):
         rise, fall = 0.01 * (1 - w / 0.6), 0.01 * (1 + w / 0.6)
