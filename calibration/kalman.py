@@ -3,10 +3,9 @@
 One pulse moves the hidden state w by ``u(w) (1 + c xi)`` up or ``d(w) (1 + c xi)`` down, ``u = a_u + b_u w``,
 ``d = a_d + b_d w``, xi standard normal. Mean and mean square of w after a pulse are linear in those before, so n
 pulses are the n-th power of one small matrix: the moments after a stage are exact, however coarse the step is. A read
-is w plus write
-noise and read noise. Between reads the state is predicted, at each read corrected (Kalman 1960); the innovations
-give the likelihood (Schweppe 1965), its maximum is found by Fisher scoring, and the inverse of the information matrix
-is the covariance of the estimates.
+is w plus write noise and read noise. Between reads the state is predicted, at each read corrected (Kalman 1960); the
+innovations give the likelihood (Schweppe 1965), its maximum is found by Fisher scoring, and the inverse of the
+information matrix is the covariance of the estimates.
 """
 
 import math

@@ -75,8 +75,8 @@ def population(values: Floats, errors: Floats) -> Population:
     mean, variance = _scored(values, own)
     weight = 1 / (variance + own)
     squares = (values - mean) ** 2
-    error = math.sqrt((weight**2 * squares).sum()) / weight.sum()
-    of_variance = math.sqrt((weight**4 * (squares - own - variance) ** 2).sum()) / (weight**2).sum()
+    error = float(np.sqrt((weight**2 * squares).sum()) / weight.sum())
+    of_variance = float(np.sqrt((weight**4 * (squares - own - variance) ** 2).sum()) / (weight**2).sum())
     score = 0.5 * float((np.log(2 * math.pi / weight) + squares * weight).mean())
     return Population(
         normal_interval(mean, error), root_interval(variance, of_variance), score, len(values) / max(1, count)

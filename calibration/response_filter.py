@@ -117,6 +117,6 @@ def innovations(family, kinds, counts, most, y, read2, theta, noise, table, nu, 
             m, p = _stage(family, m, p, kinds[k], counts[k], most, theta[d], noise, table)
             variance = p + read2[d, k] + noise[WRITE2]
             nu[d, k], s[d, k] = y[d, k] - m, variance
-            gain = p / variance
+            gain = p / variance if variance > 0.0 else 0.0
             m += gain * nu[d, k]
             p *= 1.0 - gain

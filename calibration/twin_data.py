@@ -191,7 +191,8 @@ def _reading(data: dict[str, Any]) -> tuple[tuple[float, float, float], tuple[fl
     error = math.sqrt(4 / count) * float(np.nanmean(variance[0]))
     found = np.zeros(2)
     found_error = np.full(2, error / math.sqrt(max(1, usable.sum()))) / design[usable].mean(0).clip(1e-12)
-    for n in np.argsort(-design[usable].mean(0)):  # one kind of noise at a time: the likelier one explains it
+    told = design[usable].mean(0) > 0  # weights of 0 say nothing of noise on the inputs
+    for n in np.flatnonzero(told)[np.argsort(-design[usable].mean(0)[told])]:  # the likelier kind explains it
         value = float(design[usable, n] @ excess[usable] / (design[usable, n] @ design[usable, n]))
         if value > 4 * found_error[n]:
             found[n] = value

@@ -57,12 +57,11 @@ class Judgement:
 def judge(chip: Probe, twin: Probe, devices: int = DEVICES, permutations: int = 999, seed: int = 0) -> Judgement:
     """Compare what the devices of a chip and those of its twin did in one and the same probe.
 
-    A device is a point: where the reset and alternating pulses left it (its lower bound and its symmetry point),
-    and how far each other group moved it, every coordinate over its spread among all points. Under the hypothesis
-    that the twin is right, all points are independent draws from one distribution: devices of an array differ
-    independently, all of them saw the same pulses, and reads by orthogonal inputs leave independent errors on the
-    weights of a row. Where devices of a line are more alike than that, a finding says so, since p then is too
-    small.
+    A device is a point: where reset and alternating pulses left it (its lower bound and its symmetry point), and how
+    far each other group moved it, every coordinate over its spread among all points. Under the hypothesis that the
+    twin is right, all points are independent draws from one distribution: devices of an array differ independently,
+    all of them saw the same pulses, and reads by orthogonal inputs leave independent errors on the weights of a row.
+    Where devices of a line are more alike than that, a finding says so, since p then is too small.
 
     Parameters
     ----------
@@ -109,7 +108,7 @@ def _points(probe: Probe, places: npt.NDArray[np.int64]) -> Floats:
     for n, group in enumerate(probe.groups_):
         if group.name in MOVING:
             points[n] -= reads[n - 1]
-    return np.asarray(points.T)
+    return np.ascontiguousarray(points.T)
 
 
 def standardised(x: Floats, y: Floats) -> tuple[Floats, Floats]:
@@ -119,7 +118,10 @@ def standardised(x: Floats, y: Floats) -> tuple[Floats, Floats]:
     spread = np.where(high > low, (high - low) / 2, pooled.std(0))
     moved = spread > 0
     if not moved.any():
-        raise CalibrationError("no device of chip or twin moved in the probe; is the array pulsed and read?")
+        raise CalibrationError(
+            "all devices of chip and twin did exactly the same, or none moved: without a spread there is nothing to "
+            "judge by; is the array pulsed and read?"
+        )
     centre = np.median(pooled, axis=0)
     return (x - centre)[:, moved] / spread[moved], (y - centre)[:, moved] / spread[moved]
 

@@ -112,7 +112,8 @@ def draw(table: list[dict[str, Any]], line: list[dict[str, Any]], path: Path) ->
     mine = [row for row in table if row["weights"].startswith("(a)")]
     for colour, marker, design in ((COLOURS[1], "^", "uniform"), (COLOURS[2], "x", "one-hot, once")):
         (row,) = [row for row in mine if row["design"] == design]
-        error.plot(row["reads"], row["rms_error"], marker, color=colour, markersize=7, label=f"{design} inputs")
+        label = f"{design.partition(',')[0]} inputs"
+        error.plot(row["reads"], row["rms_error"], marker, color=colour, markersize=7, label=label)
     error.axhline(TARGET, color=GREY, linestyle="--", linewidth=1)
     error.set(xscale="log", yscale="log", xlabel="reads, pilot included", ylabel="rms error of a weight (chip units)")
     error.set_title("set (a)")

@@ -56,7 +56,7 @@ def known(preset: str, side: int, repeats: int, permutations: int) -> dict[str, 
         measured = Probe(seed=n).fit(chip(preset, 2 * n, side, {}))
         for name, device in twins(preset).items():
             other = measured.for_another().fit(chip(preset, 2 * n + 1, side, device))
-            accepted[name] += judge(measured, other, side**2, permutations, n).test.p > LEVEL
+            accepted[name] += int(judge(measured, other, side**2, permutations, n).test.p > LEVEL)
     budget = measured.summary() | {"reads": measured.record_.cost["reads"]}
     budget.pop("groups")
     return {"preset": preset, "devices": side**2, "repeats": repeats, "accepted": accepted, "budget": budget}
@@ -80,12 +80,12 @@ def fitted(preset: str, side: int, repeats: int, permutations: int) -> dict[str,
         data = Characterise(seed=n).fit(real).data_
         twin = fit_twin(twin_data(data, True, side**2, n), load_preset(preset).device.response.family)
         for name, value in truth(preset).items():
-            covered[name] += twin.parameters[name].low <= value <= twin.parameters[name].high
+            covered[name] += int(twin.parameters[name].low <= value <= twin.parameters[name].high)
         array = real.allocate("characterise", side, side)
         measured = Probe(seed=n).fit(real, array)
         simulated = chip(preset, n, side, twin.preset["device"], read=twin.preset["read"])  # another array's devices
         other = measured.for_another().fit(simulated)
-        accepted += judge(measured, other, side**2, permutations, n).test.p > LEVEL
+        accepted += int(judge(measured, other, side**2, permutations, n).test.p > LEVEL)
     return {"preset": preset, "devices": side**2, "repeats": repeats, "accepted": accepted, "covered": covered}
 
 

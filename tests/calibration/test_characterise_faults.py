@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from rpudriver.backends.oracle import oracle
 from rpudriver.backends.registry import make
 from rpudriver.calibration.characterise import Characterise
 from rpudriver.errors import CalibrationError
+from rpudriver.types import Port
 from tests.calibration.faulty import Damage, Faulty
 from tests.calibration.truth import truth_of
 
@@ -70,9 +72,6 @@ def test_stuck_devices_are_found_and_no_others() -> None:
     chip.arm()
     array = chip.allocate("c", 24, 24)
     found = Characterise(cycles=2, points=20).fit(chip, array)
-    from rpudriver.backends.oracle import oracle
-    from rpudriver.types import Port
-
     dead = oracle(chip).device_parameters(array, Port.DEVICE)["alive"].numpy() == 0
     assert np.array_equal(found.data_["device/stuck"].numpy(), dead)
     assert set(places(found, "stuck-device")) == {tuple(place) for place in np.argwhere(dead).tolist()}
@@ -102,9 +101,6 @@ def test_reads_that_move_devices_are_named() -> None:
     chip = Faulty(Damage(decay=0.02))
     chip.arm()
     array = chip.allocate("c", 12, 10)
-    from rpudriver.backends.oracle import oracle
-    from rpudriver.types import Port
-
     oracle(chip).set_true_state(array, Port.DEVICE, torch.full(array.shape, 0.4))
     found = Characterise(cycles=2, points=20).fit(chip, array)
     assert len(places(found, "unsteady-read")) >= 10

@@ -12,7 +12,7 @@ from rpudriver.backends.capabilities import Capabilities
 from rpudriver.backends.registry import make
 from rpudriver.calibration.probe import Probe
 from rpudriver.calibration.response_filter import FAMILIES
-from rpudriver.calibration.twin_data import twin_data
+from rpudriver.calibration.twin_data import TwinData, twin_data
 from rpudriver.calibration.twin_fit import Twin, fit_twin
 from rpudriver.calibration.twin_judge import DEVICES, Judgement, judge
 from rpudriver.calibration.twin_replay import replay
@@ -34,8 +34,7 @@ response is the one that predicts the last sweep best. twin.toml is a chip prese
 
 With --backend the chip is then judged against its twin: both go through one fresh pulse sequence, and a kernel
 two-sample test tells whether their devices are of one population (p below 0.05: they are not). The chip's array is,
-unless told otherwise, the one that was characterised. Without --backend nothing is measured and the twin is only
-fitted.
+unless told otherwise, the one that was characterised. Without --backend nothing is measured, the twin is only fitted.
 
 files:
   twin.toml      the preset
@@ -95,11 +94,8 @@ def run(args: argparse.Namespace) -> int:
     print(f"fitting {len(usable.sweeps.weights)} devices of {record['chip']}", file=sys.stderr, flush=True)
     try:
         if chip is None or array is None:
-            folder = RunFolder(args.out)
-            folder.begin(_config(args, record, "none"), args.resume)
-            twin = _fit(args, usable, record)
-            result = {**record, "procedure": "twin", "results": {"twin": twin.as_dict()}, "findings": []}
-            judgement = None
+            twin, judgement = _only_fitted(args, usable, record), None
+            result: dict[str, Any] = {"results": {"twin": twin.as_dict()}, "findings": []}
         else:
             twin, result, judgement = _judged(args, chip, array, usable, record)
     except Interrupted as stopped:
@@ -108,6 +104,7 @@ def run(args: argparse.Namespace) -> int:
     finally:
         if chip is not None:
             chip.close()
+    result |= {"procedure": "twin", "settings": _settings(args), "dataset": record}
     result["findings"] = [finding.as_dict() for finding in twin.findings] + result["findings"]
     write_json(args.out / "result.json", result)
     if args.json is not None:
@@ -126,17 +123,20 @@ def _check(args: argparse.Namespace) -> None:
             raise ConfigError(f"--{name.replace('_', '-')} {getattr(args, name)} must be at least {value}")
 
 
-def _config(args: argparse.Namespace, record: dict[str, Any], chip: str) -> str:
+def _settings(args: argparse.Namespace) -> dict[str, Any]:
     names = ("family", "fit_devices", "devices", "permutations", "seed", "states", "vectors", "amplitude")
-    settings = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+    return {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+
+
+def _config(args: argparse.Namespace, record: dict[str, Any], chip: str) -> str:
     described = {"chip": record["chip"], "array": record["array"], "started": record["started"]}
     return dump_toml({
-        "procedure": "twin", "settings": settings, "dataset": described,
+        "procedure": "twin", "settings": _settings(args), "dataset": described,
         "array": {"name": args.array, "rows": args.rows, "columns": args.columns}, "backend": {"chip": chip},
     })  # fmt: skip
 
 
-def _fit(args: argparse.Namespace, usable: Any, record: dict[str, Any]) -> Twin:
+def _fit(args: argparse.Namespace, usable: TwinData, record: dict[str, Any]) -> Twin:
     """Fit, and write the preset."""
     twin = fit_twin(usable, args.family)
     source = (
@@ -151,8 +151,18 @@ def _fit(args: argparse.Namespace, usable: Any, record: dict[str, Any]) -> Twin:
     return twin
 
 
+def _only_fitted(args: argparse.Namespace, usable: TwinData, record: dict[str, Any]) -> Twin:
+    folder = RunFolder(args.out)
+    folder.begin(_config(args, record, "none"), args.resume)
+    try:
+        return _fit(args, usable, record)
+    except BaseException:
+        folder.withdraw()
+        raise
+
+
 def _judged(
-    args: argparse.Namespace, chip: CrossbarBackend, array: Array, usable: Any, record: dict[str, Any]
+    args: argparse.Namespace, chip: CrossbarBackend, array: Array, usable: TwinData, record: dict[str, Any]
 ) -> tuple[Twin, dict[str, Any], Judgement]:
     """Fit, probe chip and twin, and return the twin, the result so far and the verdict."""
     probe = Probe(args.seed, args.states, args.vectors, args.amplitude)
@@ -172,12 +182,12 @@ def _judged(
     result = folder.finish(probe)
     found = [finding.as_dict() for finding in judgement.findings]
     results = {"twin": twin.as_dict(), "probe": probe.summary(), "judgement": judgement.as_dict()}
-    return twin, {**result, "procedure": "twin", "findings": found, "results": results}, judgement
+    return twin, {**result, "findings": found, "results": results}, judgement
 
 
-def open_twin(preset: Path, like: Capabilities, seed: int, **overrides: Any) -> CrossbarBackend:
+def open_twin(preset: Path, like: Capabilities, seed: int) -> CrossbarBackend:
     """Return a simulated chip of a preset, armed, with the converters and arrays of another chip."""
-    chip = like.model_dump(exclude={"device", "output_noise"}) | overrides
+    chip = like.model_dump(exclude={"device", "output_noise"})
     chip |= {key: chip[key] or 0 for key in ("input_bits", "output_bits", "output_bound")}  # 0: none
     simulated = make("simulated", preset=str(preset), seed=seed, chip=chip)
     simulated.arm()
