@@ -119,8 +119,8 @@ def standardised(x: Floats, y: Floats) -> tuple[Floats, Floats]:
     moved = spread > 0
     if not moved.any():
         raise CalibrationError(
-            "all devices of chip and twin did exactly the same, or none moved: without a spread there is nothing to judge "
-            "by; is the array pulsed and read?"
+            "all devices of chip and twin did exactly the same, or none moved: without a spread there is nothing to "
+            "judge by; is the array pulsed and read?"
         )
     centre = np.median(pooled, axis=0)
     return (x - centre)[:, moved] / spread[moved], (y - centre)[:, moved] / spread[moved]
