@@ -211,8 +211,8 @@ def _score_noise(problem: _Problem, theta: Floats, varied: npt.NDArray[np.bool_]
         scores = ((nu**2 / left / s - 1) * used)[:, :, None] * relative
         information = np.einsum("dkn,dk,dkm->nm", relative, used.astype(np.float64), relative, optimize=True)
         information += (_TINY * np.trace(information) + _TINY) * np.eye(3)
-        # a variance that is 0 and would fall stays there
-        free = varied & (np.diagonal(information) > 2 * _TINY) & ((noise > 0) | (scores.sum((0, 1)) > 0))
+        rises = (noise > 0) | (scores.sum((0, 1)) > 0)  # a variance that is 0 and would fall stays there
+        free = varied & rises & (np.diagonal(information) > 2 * _TINY)
         by = np.zeros(3)
         by[free] = np.linalg.solve(information[np.ix_(free, free)], scores.sum((0, 1))[free])
         new = np.maximum(noise + by * size, 0)

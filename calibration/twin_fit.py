@@ -26,7 +26,8 @@ Floats = npt.NDArray[np.float64]
 SELECTED = 120  # devices on which families compete
 CLEARLY = 2.0  # standard errors by which a family of more freedom must win
 BINS = 24  # of the weight, in a measured table
-POORLY = 1.25  # mean square of what a prediction misses, over what noise explains, beyond which no family is good
+PLACES = 8  # in a device's range, at which its misses are compared
+POORLY = 0.1  # share of the missed variance that has a pattern, beyond which no family is good
 FEW = 0.95  # of the devices used for a parameter, below which a finding says so
 DIGITS = 6
 TAILS = 4.0  # standard deviations of tau that the bounds leave room for, where tau itself ends the range
@@ -41,7 +42,7 @@ class Contest:
     ----------
     scores : negative logarithm of the likelihood of a held-out read, mean over devices and reads, by family.
     behind, behind_error : by how much a family is behind the chosen one, and the standard error over devices.
-    misfit : mean square of what the chosen family's predictions miss, over what its noise explains; 1 is right.
+    misfit : share of what the chosen family's predictions miss that is no noise but has a pattern; 0 is right.
     """
 
     chosen: str
@@ -135,8 +136,30 @@ def _contest(sweeps: Sweeps, family: str | None) -> Contest:
         {name: float(score.mean()) for name, score in scores.items()},
         {name: behind(name, chosen)[0] for name in names},
         {name: behind(name, chosen)[1] for name in names},
-        float((won.innovations**2 / won.spread)[:, held].mean()),
+        _systematic(won, some, held),
     )
+
+
+def _systematic(fit: DeviceFit, sweeps: Sweeps, held: npt.NDArray[np.bool_]) -> float:
+    """Return the share of what predictions miss that depends on direction and place in the device's range.
+
+    A family that is wrong calls what it misses noise, so its size tells nothing; that it has a pattern does. Misses
+    without a pattern give 0 on average.
+    """
+    ends = sweeps.weights.min(1, keepdims=True), sweeps.weights.max(1, keepdims=True)
+    before = np.concatenate([sweeps.weights[:, :1], sweeps.weights[:, :-1]], 1)
+    place = np.clip(PLACES * (before - ends[0]) / (ends[1] - ends[0]), 0, PLACES - 1).astype(np.int64)
+    relative = fit.innovations / np.sqrt(fit.spread)
+    patterned, whole = 0.0, 0.0
+    for kind in (rf.UP, rf.DOWN):
+        there = held & (sweeps.kinds == kind)
+        for n in range(PLACES):
+            missed = relative[:, there][place[:, there] == n]
+            if len(missed):
+                size = float((missed**2).mean())
+                patterned += len(missed) * float(missed.mean()) ** 2 - size
+                whole += len(missed) * size
+    return patterned / whole if whole else 0.0
 
 
 def _numbered(names: tuple[str, ...]) -> list[tuple[int, str]]:
@@ -268,8 +291,8 @@ def _findings(contest: Contest, kept: dict[str, float]) -> tuple[Finding, ...]:
     ]
     if contest.misfit > POORLY:
         text = (
-            f"the last sweep is missed by {contest.misfit:.2f} times the variance that noise explains; no family "
-            f"describes these devices well, {contest.chosen} is the nearest"
+            f"{100 * contest.misfit:.0f} % of what predictions of the last sweep miss depends on weight and direction: "
+            f"a {contest.chosen} response does not describe these devices well"
         )
         found.append(Finding("poor-family", text, ()))
     return tuple(found)
