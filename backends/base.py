@@ -105,6 +105,11 @@ class CrossbarBackend(ABC):
         return self._capabilities
 
     @property
+    def fingerprint(self) -> str:
+        """What identifies chip, preset and seed."""
+        return self._fingerprint
+
+    @property
     def allowed(self) -> tuple[int, float]:
         """The longest bit length and the largest input within the chip's capabilities and the armed limits."""
         return self._state.allowed

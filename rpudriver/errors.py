@@ -5,6 +5,7 @@
     |- DataError              a data set that is missing, truncated or of the wrong kind
     |- CheckpointError        a checkpoint or snapshot that belongs to something else
     |- OutputError            an output folder that holds another run
+    |- CalibrationError       a measurement that cannot be evaluated: no numbers, too few reads, nothing moved
     '- BackendError           anything between the algorithm and the chip
        |- StepError           a step that is malformed or out of range; nothing was sent (also a ValueError)
        |- LimitError          a step beyond the armed limits; nothing was sent
@@ -34,6 +35,10 @@ class CheckpointError(RpuDriverError):
 
 class OutputError(RpuDriverError):
     """An output folder that holds another run."""
+
+
+class CalibrationError(RpuDriverError):
+    """A measurement that cannot be evaluated: no numbers, too few reads, devices that do not move."""
 
 
 class BackendError(RpuDriverError):

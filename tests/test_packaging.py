@@ -13,6 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("rpudriver", "backends", "calibration")
+UNPACKED = {"__pycache__", "scripts"}  # calibration/scripts are for copying
 SMOKE = """
 import sys, torch
 import rpudriver.backends.base
@@ -34,7 +35,7 @@ def tree_packages() -> set[str]:
     for folder in FOLDERS:
         for file in (ROOT / folder).rglob("*.py"):
             relative = file.parent.relative_to(ROOT).parts
-            if "__pycache__" not in relative and relative[:2] not in [("rpudriver", name) for name in FOLDERS]:
+            if not UNPACKED & set(relative) and relative[:2] not in [("rpudriver", name) for name in FOLDERS]:
                 found.add(".".join(relative if folder == "rpudriver" else ("rpudriver", *relative)))
     return found
 
@@ -43,6 +44,7 @@ def tree_files(pattern: str) -> set[str]:
     """Return the tree's files as they must be named in the wheel."""
     files = {file.relative_to(ROOT) for folder in FOLDERS for file in (ROOT / folder).rglob(pattern)}
     plain = {file for file in files if file.parts[:2] not in [("rpudriver", name) for name in FOLDERS]}
+    plain = {file for file in plain if not UNPACKED & set(file.parts)}
     return {(file if file.parts[0] == "rpudriver" else Path("rpudriver") / file).as_posix() for file in plain}
 
 

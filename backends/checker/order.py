@@ -2,7 +2,7 @@
 
 import torch
 
-from rpudriver.backends.checker.bench import Bench, Check, trains
+from rpudriver.backends.checker.bench import Bench, Check, require, trains
 from rpudriver.backends.checker.pulsing import same_change
 from rpudriver.types import Array, Pulse, PulseTrains, Read, Scan, Step, Wait
 
@@ -32,6 +32,41 @@ def _signed(bench: Bench, array: Array, negative: tuple[bool, bool]) -> PulseTra
         signs.expand(-1, array.n_out).contiguous(),
         torch.cat([ups.bl] * 2),
     )
+
+
+def repeat_order(bench: Bench) -> None:
+    """A batch with repeat = n is applied whole, n times: down and up in turn, not all down and then all up."""
+    array, pairs = bench.square(), bench.push
+    lines = torch.ones(2, array.n_in, 1) > 0, torch.ones(2, array.n_out, 1) > 0
+    pair = trains(*lines, d_negative=torch.tensor([True, False])[:, None].repeat(1, array.n_out))
+    changes = []
+    for steps in ([Pulse(array, pair, repeat=pairs)], [Pulse(array, pair)] * pairs):
+        bench.to_bottom(array)
+        bench.to_bottom(array)  # as near the end of the range as the second time
+        before = bench.weights(array)
+        bench.chip.run(steps)
+        changes.append(float((bench.weights(array) - before).mean()))
+    same_change(
+        bench,
+        changes[0],
+        changes[1],
+        f"{pairs} pairs of a pulse down and one up by repeat",
+        "the same pairs one by one",
+    )
+
+
+def waiting(bench: Bench) -> None:
+    """A wait is a step like any other: it brings no result, and what was programmed is still there after it."""
+    array = bench.square()
+    bench.pattern(array, bench.halves(array.n_out)[:, None].expand(array.shape))
+    before = bench.weights(array)
+    read = Read(((array, 1.0),), torch.zeros(1, array.n_in))
+    results = bench.chip.run([read, Wait(0.0), Wait(0.01), read])
+    require(len(results) == 2, f"two reads and two waits brought {len(results)} results; two are expected")
+    change = bench.weights(array) - before
+    high = bench.halves(array.n_out)
+    for part, what in ((change[high], "near the upper end"), (change[~high], "near the lower end")):
+        bench.stayed(part, f"devices {what}, after 0.01 s,")
 
 
 def step_order(bench: Bench) -> None:
@@ -88,6 +123,8 @@ def scan_places(bench: Bench) -> None:
 
 
 CHECKS = (
+    Check("repeat-order", repeat_order, "Every sample is repeated by itself: repeat the whole batch instead."),
+    Check("waiting", waiting, "Wait is not handled by _execute, or devices are reset or disconnected meanwhile."),
     Check(
         "sample-order",
         sample_order,

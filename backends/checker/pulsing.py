@@ -138,6 +138,17 @@ def reference_port(bench: Bench) -> None:
     bench.moved_down(bench.weights(array) - middle, "weights pulsed up on the port reference")
 
 
+def reference_held(bench: Bench) -> None:
+    """In cells with a reference, pulses on the port device leave the reference where it is."""
+    array = bench.square("referenced", Cell.REFERENCE)
+    _both_to_bottom(bench, array.name, Cell.REFERENCE)
+    # The reference in the middle has room either way; the device is at its lower end and stays there.
+    bench.counted(array, torch.full(array.shape, max(1, bench.push // 3)), Port.REFERENCE)
+    before = bench.weights(array)
+    bench.to_bottom(array)
+    bench.stayed(bench.weights(array) - before, "weights whose device is pulsed down at its lower bound")
+
+
 def _both_to_bottom(bench: Bench, name: str, cell: Cell) -> None:
     array = bench.square(name, cell)
     bench.to_bottom(array)
@@ -169,5 +180,6 @@ CHECKS = (
     Check("empty-trains", empty_trains, "Half-selected devices move: a device needs both of its lines in one slot."),
     Check("kinds-declared", kinds_declared, "Pulse.kind is ignored, or its declared strength is not the chip's."),
     Check("reference-port", reference_port, "Pulse.port is ignored: it says which device of the cell is reached."),
+    Check("reference-held", reference_held, "Pulses on the port device reach the reference, too; it must be held."),
     Check("pair-ports", pair_ports, "A pair is half the difference of two devices, and `device` moves both apart."),
 )

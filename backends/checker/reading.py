@@ -82,6 +82,28 @@ def read_linear(bench: Bench) -> None:
     require(off < slack, f"an output is off by {off:.3g} from W x (at most {slack:.3g}), up to {expected.max():.3g}")
 
 
+def read_amplitude(bench: Bench) -> None:
+    """Below saturation, outputs are as large as the inputs: half the amplitude gives half the output, offset aside."""
+    array = bench.square()
+    bench.pattern(array, torch.ones(array.shape, dtype=torch.bool))
+    full = bench.mean_read(array, torch.eye(array.n_in) * bench.amplitude, bench.repeats(bench.span / 10, array.n_in))
+    largest, bound = float(full.sum(0).abs().max()), bench.capabilities.output_bound
+    size = bench.amplitude if bound is None else bench.amplitude * min(1.0, 0.8 * bound / max(largest, 1e-12))
+    step = converter_step(bench.capabilities.input_bits, bench.capabilities.input_bound)
+    size = math.floor(size / step / 2 + 1e-9) * step * 2 if step else size  # so that half of it is a level, too
+    if size <= 0:
+        raise CheckSkippedError("the input converter has no two levels below saturation, one twice the other")
+    x = torch.tensor([1.0, -1.0, 0.5, -0.5])[:, None].expand(4, array.n_in) * size
+    wanted = largest * size / bench.amplitude / 40
+    y = bench.mean_read(array, x, bench.repeats(wanted / 4, len(x)))
+    whole, half = (y[0] - y[1]) / 2, (y[2] - y[3]) / 2
+    off = float((2 * half - whole).mean())  # of eight outputs, each known to the square root of 2.5 times a 160th
+    slack = wanted + 2 * bench.rounding
+    require(
+        abs(off) < slack, f"at half the input, outputs of {float(whole.mean()):.3g} are off by {off:.3g} from the half"
+    )
+
+
 def read_sum(bench: Bench) -> None:
     """A sum reads as sum_k weight_k W_k x, whether the chip sums or the host does."""
     first, second = bench.square("first"), bench.square("second")
@@ -162,6 +184,11 @@ CHECKS = (
     ),
     Check("transposed-read", transposed_read, "The transposed read uses W instead of W^T, or other devices."),
     Check("read-linear", read_linear, "Signs or sizes of inputs are lost, or an offset is added."),
+    Check(
+        "read-amplitude",
+        read_amplitude,
+        "Outputs are compressed well below the bound: calibrate the read-out, or declare a smaller output bound.",
+    ),
     Check("read-sum", read_sum, "The weights of the terms are ignored, or only the first term is read."),
     Check(
         "saturation-flagged",

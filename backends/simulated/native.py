@@ -12,6 +12,7 @@ import torch
 from rpudriver.backends.simulated.bank import Bank
 from rpudriver.backends.simulated.kernels import pieces
 from rpudriver.backends.simulated.kernels.families import dense_kernel, form_of, sparse_kernel
+from rpudriver.backends.simulated.kernels.lookup import addressed
 from rpudriver.backends.simulated.kernels.pieces import TILE, Pieces
 from rpudriver.backends.simulated.kernels.scratch import LANES
 from rpudriver.keyed.threads import share
@@ -104,7 +105,7 @@ def _call_of(bank: Bank, strength: float) -> _Call:
     numbers = (strength, device.c2c, device.c2c_additive, device.write_noise * device.dw_min.mean)
     scalars = (*bank.keys, *map(np.float32, numbers))
     kernels = dense_kernel(bank.family, form), sparse_kernel(bank.family, form)
-    bank.kept = call = _Call(*kernels, (chip, bank.table, bank.shape[1]), scalars, strength, places)
+    bank.kept = call = _Call(*kernels, (chip, addressed(bank.table), bank.shape[1]), scalars, strength, places)
     return call
 
 

@@ -3,10 +3,10 @@
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Annotated, Any, ClassVar, Generic, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, Literal, Self, TypeVar
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from rpudriver.backends.base import CrossbarBackend
 from rpudriver.backends.updates import NOWHERE, Drawing, Places, Update
@@ -24,11 +24,14 @@ class State:
     arrays : the arrays on the chip by their role, for example ``"A"`` and ``"C"``.
     source : where trains draw from.
     samples : gradient samples seen so far; numbers the drawn trains.
+    points : float32 tensor ``[n_in, n_out]`` or None, symmetry points of the zero-shifted array that are kept
+        digitally, transposed, so that the read of a column subtracts neighbours.
     """
 
     arrays: Mapping[str, Array]
     source: TrainSource
     samples: int = 0
+    points: torch.Tensor | None = None
 
 
 StateT = TypeVar("StateT", bound=State)
@@ -38,7 +41,9 @@ class Algorithm(StrictModel, Generic[StateT]):
     """One way to train the weights of one tile. A subclass is one file.
 
     Two class attributes describe the arrays: `roles` names them, the last one carries the network's initial
-    weights; `zero_shifted` names those whose symmetry point must read as zero before training starts.
+    weights; `zero_shifted` names those whose symmetry point must read as zero before training starts. A reference
+    device next to each of their devices holds it, or, with ``reference = "digital"``, the tile's state: that saves the
+    devices and serves reads of single columns at O(n), but not whole mat-vecs (`referenced_matvec`).
     """
 
     roles: ClassVar[tuple[str, ...]]
@@ -47,10 +52,27 @@ class Algorithm(StrictModel, Generic[StateT]):
     max_bl: Annotated[int, Field(ge=1)] = 31
     update_management: bool = True
     bl_management: bool = True
+    reference: Literal["device", "digital"] = "device"
+
+    @property
+    def referenced_matvec(self) -> bool:
+        """Whether whole mat-vecs of a zero-shifted array are read; its points must then be in reference devices."""
+        return False
+
+    @model_validator(mode="after")
+    def _has_room_for_points(self) -> Self:
+        if self.reference == "digital" and not self.zero_shifted:
+            raise ValueError(f"reference = 'digital': {type(self).__name__} has no zero-shifted array; leave it out")
+        if self.reference == "digital" and self.referenced_matvec:
+            raise ValueError(
+                f"reference = 'digital': {type(self).__name__} reads whole mat-vecs of {', '.join(self.zero_shifted)}, "
+                "from which digital points would have to be subtracted at O(n^2); use reference = 'device'"
+            )
+        return self
 
     def cell(self, role: str) -> Cell:
-        """Return the cells of an array: devices with a reference where the symmetry point is to be shifted."""
-        return Cell.REFERENCE if role in self.zero_shifted else Cell.SINGLE
+        """Return the cells of an array: devices with a reference where that is to hold the symmetry point."""
+        return Cell.REFERENCE if role in self.zero_shifted and self.reference == "device" else Cell.SINGLE
 
     def allocate(self, backend: CrossbarBackend, tile: str, n_out: int, n_in: int) -> dict[str, Array]:
         """Return the tile's arrays, named ``"{tile}/{role}"`` on the chip."""

@@ -29,6 +29,10 @@ class TikiTaka(Algorithm[State]):
     n_s: Annotated[int, Field(ge=1)] = 1
     gamma: Annotated[float, Field(ge=0)] = 0.0
 
+    @property
+    def referenced_matvec(self) -> bool:
+        return self.gamma > 0  # the network's weights then hold A
+
     def init(self, backend: CrossbarBackend, tile: str, n_out: int, n_in: int, seed: int) -> State:
         return State(self.allocate(backend, tile, n_out, n_in), TrainSource(seed, f"{tile}/trains"))
 
@@ -39,7 +43,7 @@ class TikiTaka(Algorithm[State]):
     def step(self, backend: CrossbarBackend, state: State, x: torch.Tensor, d: torch.Tensor, lr: float) -> State:
         transfers = schedule(state.samples, x.shape[0], self.n_s, x.shape[1])
         a, c, source = state.arrays["A"], state.arrays["C"], state.source
-        reads = train_and_read(backend, self.update(backend, a, source, state.samples, x, d, self.fast_lr, transfers))
+        reads = train_and_read(backend, self.update(backend, a, source, state.samples, x, d, self.fast_lr, transfers), state.points)
         if len(reads):
             onto_c, first = one_hot(transfers, x.shape[1]).to(reads.device), state.samples // self.n_s
             backend.update(self.update(backend, c, source.transfer, first, onto_c, reads, lr * self.transfer_lr))

@@ -35,7 +35,13 @@ def one_hot(transfers: Places, n_in: int) -> torch.Tensor:
     return torch.from_numpy(x)
 
 
-def train_and_read(backend: CrossbarBackend, update: Update) -> torch.Tensor:
-    """Run a mini-batch on A in one step and return what each transfer read, ``A u_t``, float32 ``[R, n_out]``."""
+def train_and_read(backend: CrossbarBackend, update: Update, points: torch.Tensor | None = None) -> torch.Tensor:
+    """Run a mini-batch on A in one step and return what each transfer read, ``A u_t``, float32 ``[R, n_out]``.
+
+    Symmetry points that are kept digitally, float32 ``[n_in, n_out]``, are subtracted.
+    """
     values = backend.update(update)
-    return values if update.amplitude == 1.0 else values / update.amplitude
+    values = values if update.amplitude == 1.0 else values / update.amplitude
+    if points is None:
+        return values
+    return values - points.to(values.device)[torch.from_numpy(update.reads.columns).to(values.device)]

@@ -27,6 +27,7 @@ VARIANTS: tuple[dict[str, Any], ...] = (
     PRESET | {"device": FORTY_STATES | {"response": {"family": "power", "tau": 0.7, "gamma": 1.2}}, "seed": 1},
 )
 
+DESCRIPTION = "Chips, simulated and real."
 EPILOG = """\
 examples:
   rpudriver backends check simulated
@@ -42,11 +43,8 @@ skipped checks) and checks; each check has name, statement, outcome, detail, lik
 """
 
 
-def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the command ``backends``."""
-    parser = subparsers.add_parser(
-        "backends", help="list chips, check that one keeps the contract", description="Chips, simulated and real."
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what ``rpudriver backends`` takes."""
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     listing = commands.add_parser("list", help="show the installed backends and where they come from")
     listing.set_defaults(handler=run_list)

@@ -24,6 +24,10 @@ from rpudriver.experiment.interruption import SIGNALS, Interrupted, SignalWatch
 from rpudriver.experiment.training import Progress
 from rpudriver.plots.curves import plot_comparison
 
+DESCRIPTION = (
+    "Train digital SGD, analog SGD (best of five rates), Tiki-Taka and TTv2 on handwritten digits, all "
+    "analog ones on the same noisy, asymmetric simulated devices of about 100 states, and compare."
+)
 EPILOG = """\
 examples:
   rpudriver demo                       under two minutes on two cores
@@ -35,16 +39,8 @@ Every run has a folder of its own in DIR, as `rpudriver train` writes it; result
 REPORT_EVERY_S = 0.1
 
 
-def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the command ``demo``."""
-    parser = subparsers.add_parser(
-        "demo",
-        help="compare digital SGD, analog SGD, Tiki-Taka and TTv2 on handwritten digits",
-        description="Train digital SGD, analog SGD (best of five rates), Tiki-Taka and TTv2 on handwritten digits, all "
-        "analog ones on the same noisy, asymmetric simulated devices of about 100 states, and compare.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what ``rpudriver demo`` takes."""
     parser.add_argument("--out", metavar="DIR", type=Path, help="output folder (default: runs/demo-DATE-TIME)")
     parser.add_argument("--resume", action="store_true", help="go on with the demo in DIR")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the result there as well")

@@ -9,6 +9,7 @@ from rpudriver.experiment.folder import require_writable, write_json
 from rpudriver.plots.pulse_response import measure_response, plot_response
 from rpudriver.plots.style import require_picture
 
+DESCRIPTION = "Device presets: what a pulse does to a weight, and how that varies."
 EPILOG = """\
 examples:
   rpudriver device list
@@ -17,15 +18,8 @@ examples:
 """
 
 
-def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the command ``device``."""
-    parser = subparsers.add_parser(
-        "device",
-        help="list device presets, plot a pulse response",
-        description="Device presets: what a pulse does to a weight, and how that varies.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what ``rpudriver device`` takes."""
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     listing = commands.add_parser("list", help="show the presets that ship with the package")
     listing.set_defaults(handler=run_list)

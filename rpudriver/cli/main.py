@@ -1,12 +1,21 @@
 """The command ``rpudriver``."""
 
 import argparse
+import importlib
 import sys
 from collections.abc import Callable, Sequence
 
 from rpudriver import __version__
-from rpudriver.cli import backends, demo, device, train, warm_cache
 from rpudriver.errors import RpuDriverError
+
+COMMANDS = {
+    "demo": "compare digital SGD, analog SGD, Tiki-Taka and TTv2 on handwritten digits",
+    "train": "train a network as a config says",
+    "calibrate": "characterise devices, shift symmetry points to zero, extract weights",
+    "device": "list device presets, plot a pulse response",
+    "backends": "list chips, check that one keeps the contract",
+    "warm-cache": "compile beforehand what training compiles on first use",
+}
 
 EPILOG = """\
 start here:
@@ -18,8 +27,11 @@ start here:
 """
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of all commands; each sets ``handler``, called with the arguments."""
+def build_parser(words: Sequence[str]) -> argparse.ArgumentParser:
+    """Return the parser of all commands; the one that the words name sets ``handler``, called with the arguments.
+
+    Only that one's module is imported, for torch and matplotlib take seconds to load.
+    """
     parser = argparse.ArgumentParser(
         prog="rpudriver",
         description="Train neural networks in memory, on simulated and real resistive crossbar chips.",
@@ -28,14 +40,19 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"rpudriver {__version__}")
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
-    for command in (demo, train, device, backends, warm_cache):
-        command.add_parser(subparsers)
+    for name, text in COMMANDS.items():
+        command = subparsers.add_parser(name, help=text, formatter_class=argparse.RawDescriptionHelpFormatter)
+        if name in words:
+            module = importlib.import_module(f"rpudriver.cli.{name.replace('-', '_')}")
+            command.description, command.epilog = module.DESCRIPTION, module.EPILOG
+            module.add_arguments(command)
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit code: 0, 2 for an error, 128 + n after signal n."""
-    args = build_parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else argv
+    args = build_parser(words).parse_args(words)
     handler: Callable[[argparse.Namespace], int] = args.handler
     try:
         return handler(args)

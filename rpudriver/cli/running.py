@@ -11,6 +11,7 @@ from tqdm import tqdm
 from rpudriver.errors import UnsupportedError
 from rpudriver.experiment.config import Config
 from rpudriver.experiment.training import Progress, Report, Stop, train
+from rpudriver.plots.average import plot_average
 from rpudriver.plots.curves import plot_learning_curve
 from rpudriver.plots.weights import plot_weights, trained_weights
 
@@ -23,6 +24,8 @@ def train_and_draw(
     """Train, draw ``learning_curve.png`` and ``weights.png`` into `out`, and return the result."""
     run = train(config, out, resume=resume, data_folder=data_folder, report=report, stop=stop)
     plot_learning_curve(run.result, out / "learning_curve.png")
+    if "average" in run.result:
+        plot_average(out / "average.h5", out / "average.png")
     with contextlib.suppress(UnsupportedError):  # a real chip does not know its weights: there is nothing to draw
         plot_weights(trained_weights(run.model, run.chip), out / "weights.png")
     return run.result

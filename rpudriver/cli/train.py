@@ -15,6 +15,7 @@ from rpudriver.experiment.config import load_config, recipe_names
 from rpudriver.experiment.folder import require_writable, write_json
 from rpudriver.experiment.interruption import Interrupted, SignalWatch
 
+DESCRIPTION = "Train a network as a config says and write everything about it into a folder."
 EPILOG = f"""\
 CONFIG is a TOML file or one of the recipes that ship with the package:
   {", ".join(recipe_names())}
@@ -31,15 +32,8 @@ checkpoints/, result.json, learning_curve.png and weights.png. docs/runs.md desc
 """
 
 
-def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the command ``train``."""
-    parser = subparsers.add_parser(
-        "train",
-        help="train a network as a config says",
-        description="Train a network as a config says and write everything about it into a folder.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what ``rpudriver train`` takes."""
     parser.add_argument("config", metavar="CONFIG", help="a TOML file, or the name of a recipe")
     parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="output folder; must not hold a run yet")
     parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint in DIR")

@@ -21,6 +21,7 @@ from rpudriver.keyed.compilation import cache_place, compiled_functions
 from rpudriver.nn import AnalogOptimizer, convert
 from rpudriver.trains import TrainSource, draw_trains, single_pulses
 
+DESCRIPTION = "Compile everything that training on simulated chips compiles on first use, and keep it on disk."
 EPILOG = """\
 examples:
   rpudriver warm-cache                           everything, some minutes; a second time, seconds
@@ -41,15 +42,8 @@ RESPONSES: list[dict[str, Any]] = [
 NOISES: list[dict[str, Any]] = [{"c2c": 0.0}, {"c2c": 0.3}, {"c2c": 0.3, "c2c_additive": 0.1}]
 
 
-def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the command ``warm-cache``."""
-    parser = subparsers.add_parser(
-        "warm-cache",
-        help="compile beforehand what training compiles on first use",
-        description="Compile everything that training on simulated chips compiles on first use, and keep it on disk.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what ``rpudriver warm-cache`` takes."""
     parser.add_argument("--preset", metavar="NAME", help="only what this device needs: a preset, or a TOML file")
     parser.add_argument("--jobs", metavar="N", type=int, default=0, help="worker processes (default: one a core)")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")

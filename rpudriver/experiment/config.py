@@ -52,6 +52,15 @@ class ScalingSection(StrictModel):
     learnable: bool = False
 
 
+class ZeroShiftSection(StrictModel):
+    """How arrays are zero-shifted whose symmetry point must read as zero (A of Tiki-Taka and TTv2)."""
+
+    method: Literal["alternating", "response", "none"] = "alternating"
+    pulses: Count | None = None  # most for each device; left out: four a state (alternating), two a state (response)
+    reads: Annotated[int, Field(ge=0)] | None = None  # alternating; left out: 32 where points are digital, else none
+    precision: Annotated[float, Field(gt=0, le=1)] = 0.015  # response: wanted standard error, in w_max - w_min
+
+
 class TrainingSection(StrictModel):
     """The loop: cross-entropy on mini-batches."""
 
@@ -64,6 +73,14 @@ class TrainingSection(StrictModel):
     def rate_factor(self, epoch: int) -> float:
         """Return what both rates are multiplied by in an epoch, counted from 0."""
         return 0.5 ** (epoch // self.halve_every) if self.halve_every else 1.0
+
+
+class AverageSection(StrictModel):
+    """Model average while training: sparse reads of the weights; see `rpudriver.calibration.model_average`."""
+
+    reads: Positive = 1.0  # vectors of every tile after each update; may be less than one
+    start_epoch: Annotated[int, Field(ge=0)] = 0  # epochs that are trained before
+    windows: Annotated[int, Field(ge=10)] = 10  # sub-windows, at least; their scatter tells how much weights move
 
 
 class BackendSection(StrictModel):
@@ -86,7 +103,9 @@ class Config(StrictModel):
     network: NetworkSection = NetworkSection()
     algorithm: Annotated[Digital | AnalogSGD | TikiTaka | TTv2, Field(discriminator="name")] = Digital()
     scaling: ScalingSection = ScalingSection()
+    zero_shift: ZeroShiftSection = ZeroShiftSection()
     training: TrainingSection = TrainingSection()
+    average: AverageSection | None = None  # none without the section
     backend: BackendSection = BackendSection()
 
     def to_toml(self) -> str:

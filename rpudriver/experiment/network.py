@@ -1,16 +1,22 @@
 """From a config to a chip and a network on it."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import torch
 
+from rpudriver.algorithms.base import Algorithm
 from rpudriver.backends.base import CrossbarBackend
 from rpudriver.backends.registry import make
+from rpudriver.calibration.zero_shift import ZeroShift
+from rpudriver.calibration.zero_shift_response import ResponseZeroShift
 from rpudriver.errors import ConfigError
 from rpudriver.experiment.config import Config, Digital
 from rpudriver.experiment.data import CLASSES, Data
 from rpudriver.nn import AnalogLinear, AnalogOptimizer, check_room, default_weights
+from rpudriver.nn.tiles import default_zero_shift
 
 ACTIVATIONS: dict[str, type[torch.nn.Module]] = {
     "sigmoid": torch.nn.Sigmoid,
@@ -78,8 +84,23 @@ def _layer(config: Config, chip: CrossbarBackend | None, name: str, n_in: int, n
         weight_range=config.scaling.weight_range,
         columnwise=config.scaling.columnwise,
         learnable_scale=config.scaling.learnable,
+        zero_shift=zero_shift_of(config, config.algorithm),
         seed=config.seed,
     )
+
+
+def zero_shift_of(config: Config, algorithm: Algorithm[Any]) -> ZeroShift | bool:
+    """Return the configured zero shift of a run; False where it has none."""
+    section = config.zero_shift
+    match section.method:
+        case "alternating":
+            default = default_zero_shift(algorithm)
+            reads = default.reads if section.reads is None else section.reads
+            return replace(default, pulses=section.pulses, reads=reads, seed=config.seed)
+        case "response":
+            return ResponseZeroShift(config.seed, section.pulses, verify=0, precision=section.precision)
+        case "none":
+            return False
 
 
 def _digital_layer(name: str, n_in: int, n_out: int, bias: bool, seed: int) -> torch.nn.Linear:

@@ -19,14 +19,14 @@ from torch.nn.functional import cross_entropy
 
 from rpudriver import __version__
 from rpudriver.backends.base import CrossbarBackend
+from rpudriver.experiment.averaging import ModelAverage
 from rpudriver.experiment.checkpoints import load_checkpoint, newest_checkpoint, save_checkpoint
 from rpudriver.experiment.config import Config
 from rpudriver.experiment.data import Data, batches, load_data, permutation
+from rpudriver.experiment.evaluation import evaluate
 from rpudriver.experiment.folder import RunFolder, write_json
 from rpudriver.experiment.interruption import Interrupted
 from rpudriver.experiment.network import build_network, build_optimizer, check_sizes, open_chip
-
-TEST_BATCH = 500  # bounds memory; results do not depend on it, since reads are numbered one by one
 
 
 @dataclass
@@ -108,11 +108,12 @@ def train(
             if chip is not None:
                 chip.arm()
             model = build_network(config, chip)
+            average = ModelAverage.of(config, model, chip, len(data.train_y))
         except BaseException:
             if not resume:
                 folder.withdraw()
             raise
-        loop = _Loop(config, data, model, chip, folder, report, stop)
+        loop = _Loop(config, data, model, chip, average, folder, report, stop)
         if resume:
             loop.load()
         return Run(loop.run(), model, chip)
@@ -130,12 +131,13 @@ class _Loop:
         data: Data,
         model: torch.nn.Module,
         chip: CrossbarBackend | None,
+        average: ModelAverage | None,
         folder: RunFolder,
         report: Report,
         stop: Stop,
     ) -> None:
         self.config, self.data, self.model, self.chip = config, data, model, chip
-        self.folder, self.report, self.stop = folder, report, stop
+        self.average, self.folder, self.report, self.stop = average, folder, report, stop
         self.optimizer = build_optimizer(config, model)
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
         self.position = Position()
@@ -155,6 +157,8 @@ class _Loop:
             if epoch + 1 < self.config.training.epochs:
                 self.stop_if_asked()
         result = self.result()
+        if self.average is not None:
+            result["average"] = self.average.finish(self.folder.path, self.data)
         write_json(self.folder.result, result)
         return result
 
@@ -181,20 +185,15 @@ class _Loop:
         loss = cross_entropy(logits, y)
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
+        if self.average is not None:
+            self.average.after_update(self.position.epoch)
         self.position.loss_sum += loss.item() * len(y)
         self.position.correct += int((logits.argmax(1) == y).sum())
         self.position.seen += len(y)
 
     def test(self) -> tuple[float, float]:
         """Return mean loss and accuracy on the test set, read from the chip with all its noise."""
-        self.model.eval()
-        loss, correct = 0.0, 0
-        with torch.no_grad():
-            for chosen in batches(len(self.data.test_y), TEST_BATCH):
-                logits, y = self.model(self.data.test_x[chosen]), self.data.test_y[chosen]
-                loss += cross_entropy(logits, y, reduction="sum").item()
-                correct += int((logits.argmax(1) == y).sum())
-        return loss / len(self.data.test_y), correct / len(self.data.test_y)
+        return evaluate(self.model, self.data.test_x, self.data.test_y)
 
     def epoch_record(self, epoch: int) -> dict[str, Any]:
         position = self.position
@@ -237,6 +236,7 @@ class _Loop:
             "position": asdict(self.position),
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "average": None if self.average is None else self.average.save(),
         }
         step = self.position.epoch * self.per_epoch + self.position.batch
         return save_checkpoint(self.folder.checkpoints, step, self.identity | content)
@@ -250,6 +250,8 @@ class _Loop:
         self.model.load_state_dict(content["model"])
         self.optimizer.load_state_dict(content["optimizer"])
         self.position = Position(**content["position"])
+        if self.average is not None:
+            self.average.load(content["average"])
 
     def result(self) -> dict[str, Any]:
         config, last = self.config, self.position.history[-1]

@@ -77,31 +77,133 @@ def fma(context, a, b, c):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def fetch_words(context, target, at, address, start, count):  # type: ignore[no-untyped-def]
-    """Copy `count` words of 32 bits to ``target[at:]`` from the memory at ``address + 4 * start``.
-
-    Memory is named by its address, not as an array: Numba counts references of arrays whenever they change hands, and
-    guards loops over two arrays by checks that they do not overlap.
-    """
+def square_root(context, value):  # type: ignore[no-untyped-def]
+    """Return the square root of a float32 that is not negative: an operation, where a library's is a call."""
 
     def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        here = _place(context, builder, signature.args[0], args[0], args[1])
-        cgutils.raw_memcpy(builder, here, _pointer(builder, here.type, args[2], args[3]), args[4], 4)
-        return context.get_dummy_value()
+        kind = ir.FunctionType(ir.FloatType(), [ir.FloatType()])
+        return builder.call(builder.module.declare_intrinsic("llvm.sqrt", [ir.FloatType()], kind), args)
 
-    return types.void(target, types.int64, types.uint64, types.int64, types.int64), build
+    return types.float32(types.float32), build
 
 
 @intrinsic
-def put_words(context, address, start, source, at, count):  # type: ignore[no-untyped-def]
-    """Copy `count` words of 32 bits from ``source[at:]`` to the memory at ``address + 4 * start``."""
+def choose(context, condition, a, b):  # type: ignore[no-untyped-def]
+    """Return the float32 a where a condition holds, else b; never a branch, which `a if condition else b` may be."""
+    return types.float32(
+        types.boolean, types.float32, types.float32
+    ), lambda context, builder, signature, args: builder.select(*args)
+
+
+@intrinsic
+def fetch_words(context, target, at, address, start, most, count):  # type: ignore[no-untyped-def]
+    """Copy `count` words of 32 bits to ``target[at:]`` from the memory at ``address + 4 * start``, 0 up to `most`.
+
+    Memory is named by its address, not as an array: Numba counts references of arrays whenever they change hands, and
+    guards loops over two arrays by checks that they do not overlap. `most`, a constant, is a vector's length.
+    """
 
     def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        here = _place(context, builder, signature.args[2], args[2], args[3])
-        cgutils.raw_memcpy(builder, _pointer(builder, here.type, args[0], args[1]), here, args[4], 4)
+        vector = _vector_of(signature.args[0], signature.args[4])
+        here = _place(context, builder, signature.args[0], args[0], args[1])
+        there = _pointer(builder, here.type, args[2], args[3])
+        pointer, mask = vector.as_pointer(), _below(builder, vector.count, args[5])
+        kind = ir.FunctionType(vector, [pointer, _WORD, mask.type, vector])
+        load = cgutils.get_or_insert_function(builder.module, kind, f"llvm.masked.load.{_name_of(vector)}.p0")
+        arguments = [builder.bitcast(there, pointer), _WORD(4), mask, ir.Constant(vector, None)]
+        builder.store(builder.call(load, arguments), builder.bitcast(here, pointer), align=4)
         return context.get_dummy_value()
 
-    return types.void(types.uint64, types.int64, source, types.int64, types.int64), build
+    return types.void(target, types.int64, types.uint64, types.int64, _constant(most), types.int64), build
+
+
+@intrinsic
+def put_words(context, address, start, source, at, most, count):  # type: ignore[no-untyped-def]
+    """Copy `count` words of 32 bits, at most the constant `most`, from ``source[at:]`` to ``address + 4 * start``."""
+
+    def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        vector = _vector_of(signature.args[2], signature.args[4])
+        here = _place(context, builder, signature.args[2], args[2], args[3])
+        there = _pointer(builder, here.type, args[0], args[1])
+        pointer, mask = vector.as_pointer(), _below(builder, vector.count, args[5])
+        kind = ir.FunctionType(ir.VoidType(), [vector, pointer, _WORD, mask.type])
+        store = cgutils.get_or_insert_function(builder.module, kind, f"llvm.masked.store.{_name_of(vector)}.p0")
+        value = builder.load(builder.bitcast(here, pointer), align=4)
+        builder.call(store, [value, builder.bitcast(there, pointer), _WORD(4), mask])
+        return context.get_dummy_value()
+
+    return types.void(types.uint64, types.int64, source, types.int64, _constant(most), types.int64), build
+
+
+@intrinsic
+def copy_words(context, target, at, source, start, count):  # type: ignore[no-untyped-def]
+    """Copy `count`, a constant, words of an array to another one that does not overlap, in one operation."""
+
+    def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        pointer = _vector_of(signature.args[0], signature.args[4]).as_pointer()
+        here = builder.bitcast(_place(context, builder, signature.args[0], args[0], args[1]), pointer)
+        there = builder.bitcast(_place(context, builder, signature.args[2], args[2], args[3]), pointer)
+        builder.store(builder.load(there, align=4), here, align=4)
+        return context.get_dummy_value()
+
+    return types.void(target, types.int64, source, types.int64, _constant(count)), build
+
+
+@intrinsic
+def fill_words(context, target, at, word, count):  # type: ignore[no-untyped-def]
+    """Set `count`, a constant, words of an array, in one operation."""
+
+    def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        vector = _vector_of(signature.args[0], signature.args[3])
+        here = _place(context, builder, signature.args[0], args[0], args[1])
+        builder.store(_everywhere(builder, args[2], vector), builder.bitcast(here, vector.as_pointer()), align=4)
+        return context.get_dummy_value()
+
+    return types.void(target, types.int64, types.uint32, _constant(count)), build
+
+
+@intrinsic
+def any_of(context, words, at, count):  # type: ignore[no-untyped-def]
+    """Return the OR of `count`, a constant, words of an array from `at` on."""
+
+    def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        vector = ir.VectorType(_WORD, signature.args[2].literal_value)
+        here = _place(context, builder, signature.args[0], args[0], args[1])
+        kind = ir.FunctionType(_WORD, [vector])
+        name = f"llvm.vector.reduce.or.v{vector.count}i32"
+        value = builder.load(builder.bitcast(here, vector.as_pointer()), align=4)
+        return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), [value])
+
+    return types.uint32(words, types.int64, _constant(count)), build
+
+
+def _constant(number: Any) -> Any:
+    if not isinstance(number, types.IntegerLiteral):
+        raise errors.RequireLiteralValue("a length")
+    return number
+
+
+def _vector_of(array: Any, length: Any) -> Any:
+    kind = ir.FloatType() if array.dtype == types.float32 else _WORD
+    return ir.VectorType(kind, length.literal_value)
+
+
+def _name_of(vector: Any) -> str:
+    return f"v{vector.count}{'f' if isinstance(vector.element, ir.FloatType) else 'i'}32"
+
+
+def _below(builder: Any, length: int, count: Any) -> Any:
+    """Return the mask of the first `count` elements of a vector."""
+    kind = ir.VectorType(_WORD, length)
+    everywhere = _everywhere(builder, builder.trunc(count, _WORD), kind)
+    return builder.icmp_signed("<", ir.Constant(kind, list(range(length))), everywhere)
+
+
+def _everywhere(builder: Any, word: Any, vector: Any) -> Any:
+    """Return a vector of one word."""
+    first = builder.insert_element(ir.Constant(vector, ir.Undefined), word, _WORD(0))
+    lanes = ir.Constant(ir.VectorType(_WORD, vector.count), [0] * vector.count)
+    return builder.shuffle_vector(first, ir.Constant(vector, ir.Undefined), lanes)
 
 
 def _place(context: Any, builder: Any, kind: Any, array: Any, index: Any) -> Any:
@@ -154,6 +256,12 @@ def _on_the_stack(kind: Any, machine_kind: Any) -> Any:
         return types.CPointer(kind)(count), build
 
     return reserve
+
+
+@intrinsic
+def address_of(context, pointer):  # type: ignore[no-untyped-def]
+    """Return the address of what a pointer points to, as uint64."""
+    return types.uint64(pointer), lambda context, builder, signature, args: builder.ptrtoint(args[0], ir.IntType(64))
 
 
 floats_on_the_stack = _on_the_stack(types.float32, ir.FloatType())

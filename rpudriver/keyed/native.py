@@ -35,7 +35,18 @@ compiled = nb.njit(cache=True, nogil=True, error_model="numpy")
 @inline
 def mix(z):  # type: ignore[no-untyped-def]
     """Return the finaliser's bijection of a word."""
-    z = _U(z ^ _U(z >> _U(16)))
+    return mix_folded(fold(z))
+
+
+@inline
+def fold(z):  # type: ignore[no-untyped-def]
+    """Return the first step of `mix`: the fold of ``a ^ b`` is the fold of a ^ the fold of b."""
+    return _U(z ^ _U(z >> _U(16)))
+
+
+@inline
+def mix_folded(z):  # type: ignore[no-untyped-def]
+    """Return what `mix` makes of a word after its first step."""
     z = _U(z * _MIX_1)
     z = _U(z ^ _U(z >> _U(15)))
     z = _U(z * _MIX_2)

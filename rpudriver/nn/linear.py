@@ -9,13 +9,15 @@ from torch.autograd.function import once_differentiable
 from rpudriver.algorithms.base import Algorithm
 from rpudriver.backends.base import CrossbarBackend
 from rpudriver.backends.counting import largest_size
+from rpudriver.calibration.findings import Finding
+from rpudriver.calibration.zero_shift import ZeroShift
 from rpudriver.errors import CheckpointError, ConfigError, StepError, UnsupportedError
 from rpudriver.nn.handle import AnalogHandle, Recorder, refuse_copy
 from rpudriver.nn.initial import default_weights
 from rpudriver.nn.passes import extended, gradients, outputs
 from rpudriver.nn.tiles import TileGrid
 
-STATE_VERSION = 2
+STATE_VERSION = 3
 Bias = Literal["analog", "digital", "none"]
 
 
@@ -46,10 +48,9 @@ class AnalogLinear(torch.nn.Module):
         Adds a digital parameter `out_scale`, initially 1 and of the shape of `scale`, that multiplies y.
     initial : (weight ``[out, in]``, bias ``[out]`` or None), optional
         Instead of the default distribution of `torch.nn.Linear`, drawn from `seed` and `name`.
-    zero_shift : bool
-        Zero-shift the arrays that the algorithm wants so. False leaves them as they are.
-    zero_shift_pulses : int, optional
-        See `rpudriver.calibration.zero_shift.zero_shift`.
+    zero_shift : ZeroShift or bool
+        How the arrays that the algorithm names are zero-shifted: a configured procedure; by default alternating
+        pulses. False leaves them as they are. What is found wrong with devices is in ``findings``.
     seed : int
         Seed of the initial weights and of the pulse trains.
 
@@ -78,8 +79,7 @@ class AnalogLinear(torch.nn.Module):
         columnwise: bool = False,
         learnable_scale: bool = False,
         initial: tuple[torch.Tensor, torch.Tensor | None] | None = None,
-        zero_shift: bool = True,
-        zero_shift_pulses: int | None = None,
+        zero_shift: ZeroShift | bool = True,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -95,8 +95,9 @@ class AnalogLinear(torch.nn.Module):
         shape = self.scale.shape
         self.out_scale = torch.nn.Parameter(torch.ones(shape)) if learnable_scale else None
         self.bias = torch.nn.Parameter(torch.zeros(out_features)) if bias == "digital" else None
-        if zero_shift:
-            self.grid.zero_shift(zero_shift_pulses)
+        self.findings: dict[str, tuple[Finding, ...]] = {}
+        if zero_shift is not False:
+            self.findings = self.grid.zero_shift(None if zero_shift is True else zero_shift)
         self.write_weights(weight, offset)
 
     # ---- PyTorch ------------------------------------------------------------------------------------------------
@@ -153,12 +154,16 @@ class AnalogLinear(torch.nn.Module):
 
     def read_weights(self) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Return estimates of the network's weights ``[out, in]`` and bias ``[out]`` by reads, on the CPU."""
-        matrix = self.grid.read_weights() * self.scale.cpu()[:, None]
-        if self.out_scale is not None:
-            matrix = matrix * self.out_scale.detach().cpu()[:, None]
+        matrix = self.grid.read_weights() * self.network_scale[:, None]
         if self.bias_kind == "analog":
             return matrix[:, :-1], matrix[:, -1]
         return matrix, None if self.bias is None else self.bias.detach().cpu().clone()
+
+    @property
+    def network_scale(self) -> torch.Tensor:
+        """Network units per chip unit, ``[1]`` or ``[out]``, on the CPU: the scale times the learnable one."""
+        scale = self.scale.cpu()
+        return scale if self.out_scale is None else scale * self.out_scale.detach().cpu()
 
     def _largest(self, matrix: torch.Tensor) -> torch.Tensor:
         """Return the largest size of a weight, of the layer ``[1]`` or of each output ``[out]``, never zero."""

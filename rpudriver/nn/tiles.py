@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic
 
 import torch
@@ -10,8 +10,10 @@ import torch
 from rpudriver.algorithms.base import Algorithm, StateT, load_state, save_state
 from rpudriver.backends.base import CrossbarBackend
 from rpudriver.backends.writing import read_weights
-from rpudriver.calibration.zero_shift import zero_shift
-from rpudriver.errors import CheckpointError
+from rpudriver.calibration.findings import Finding
+from rpudriver.calibration.zero_shift import ZeroShift
+from rpudriver.calibration.zero_shift_alternating import AlternatingZeroShift
+from rpudriver.errors import CalibrationError, CheckpointError
 from rpudriver.reading import managed_reads
 
 
@@ -53,11 +55,31 @@ class TileGrid(Generic[StateT]):
         """The names of all arrays on the chip, tile after tile."""
         return [array.name for tile in self.tiles for array in tile.state.arrays.values()]
 
-    def zero_shift(self, pulses: int | None = None) -> None:
-        """Zero-shift the arrays that the algorithm names (`Algorithm.zero_shifted`)."""
+    def zero_shift(self, method: ZeroShift | None = None) -> dict[str, tuple[Finding, ...]]:
+        """Zero-shift the arrays that the algorithm names (`Algorithm.zero_shifted`).
+
+        Parameters
+        ----------
+        method : configured; its `reference` is the algorithm's. By default `default_zero_shift`.
+
+        Returns
+        -------
+        What was found wrong with devices, by the name of the array.
+
+        Raises
+        ------
+        CalibrationError
+            If outputs always saturate, so that no points can be read, or the chip returns NaN.
+        """
+        method, found = method or default_zero_shift(self.algorithm), {}
         for tile in self.tiles:
             for role in self.algorithm.zero_shifted:
-                zero_shift(self.backend, tile.state.arrays[role], pulses)
+                array = tile.state.arrays[role]
+                done = replace(method, reference=self.algorithm.reference).fit(self.backend, array)
+                found[array.name] = done.findings_
+                if self.algorithm.reference == "digital":
+                    tile.state = replace(tile.state, points=_digital_points(array.name, done))
+        return found
 
     def write(self, target: torch.Tensor) -> torch.Tensor:
         """Write weights ``[n_out, n_in]`` and return what was achieved.
@@ -147,6 +169,20 @@ class TileGrid(Generic[StateT]):
         for part, where in zip(parts, lines, strict=True):
             out[:, where] += part
         return out
+
+
+def default_zero_shift(algorithm: Algorithm[Any]) -> AlternatingZeroShift:
+    """Return alternating pulses as in the paper; points that are kept digitally are read besides."""
+    return AlternatingZeroShift(reads=0 if algorithm.reference == "device" else 32, verify=0)
+
+
+def _digital_points(array: str, done: ZeroShift) -> torch.Tensor:
+    if bool(done.reference_.isnan().any()):
+        raise CalibrationError(
+            f"array {array!r} has outputs that saturate whatever the input is, so its symmetry points cannot be read; "
+            "use other rows, or reference = 'device'"
+        )
+    return done.reference_.t().contiguous()
 
 
 def check_room(backend: CrossbarBackend, algorithm: Algorithm[Any], matrices: Iterable[tuple[int, int]]) -> None:

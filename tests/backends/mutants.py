@@ -20,11 +20,14 @@ from tests.backends.mutants_state import (
     NeverIdle,
     NumberedByCall,
     OddShapes,
+    RepeatsEachSample,
     RunningGenerator,
     SnapshotAliases,
     SnapshotOfHandles,
     StateNotRestored,
     Unseeded,
+    WaitForgets,
+    WaitRefused,
     WritesNothing,
 )
 from tests.backends.sound import Sound
@@ -74,6 +77,20 @@ class SilentClip(Sound):
         return [replace(result, saturated=torch.zeros_like(result.saturated)) for result in super()._execute(steps)]
 
 
+class FlagsPositiveOnly(Sound):
+    def _execute(self, steps: Sequence[Numbered]) -> list[ReadResult]:
+        results = super()._execute(steps)
+        return [replace(result, saturated=result.saturated & (result.values > 0)) for result in results]
+
+
+class Compressive(Sound):
+    """An amplifier that gives way long before its bound: outputs of 4 come out as 3.3."""
+
+    def _execute(self, steps: Sequence[Numbered]) -> list[ReadResult]:
+        results = super()._execute(steps)
+        return [replace(result, values=5 * torch.tanh(result.values / 5)) for result in results]
+
+
 class ReadDisturbs(Sound):
     """Every vector that is read lets the weights of its array decay by 2e-4."""
 
@@ -119,6 +136,19 @@ class KindIgnored(Sound):
 class PortIgnored(Sound):
     def pulse(self, step: Pulse) -> Pulse:
         return replace(step, port=Port.DEVICE)
+
+
+class ReferenceDragged(Sound):
+    """Pulses on the device of a cell with a reference reach the reference as well."""
+
+    def _execute(self, steps: Sequence[Numbered]) -> list[ReadResult]:
+        sent = []
+        for numbered in steps:
+            step, again = numbered.step, []
+            if isinstance(step, Pulse) and step.array.cell is Cell.REFERENCE and step.port is Port.DEVICE:
+                again = [replace(numbered, step=replace(step, port=Port.REFERENCE))]
+            sent += [numbered, *again]
+        return super()._execute(sent)
 
 
 class PairMovesOne(Sound):
@@ -302,6 +332,8 @@ MUTANTS = (
     Mutant(SumWeightsIgnored, "read-sum"),
     Mutant(SummedOneByOne, "sum-noise"),
     Mutant(SilentClip, "saturation-flagged"),
+    Mutant(FlagsPositiveOnly, "saturation-flagged"),
+    Mutant(Compressive, "read-amplitude"),
     Mutant(ReadDisturbs, "reads-do-not-disturb"),
     Mutant(NoiseUnderdeclared, "output-noise-declared"),
     Mutant(SameReadNoise, "output-noise-fresh"),
@@ -309,6 +341,7 @@ MUTANTS = (
     Mutant(RepeatIgnored, "repeat-honoured"),
     Mutant(KindIgnored, "kinds-declared"),
     Mutant(PortIgnored, "reference-port"),
+    Mutant(ReferenceDragged, "reference-held"),
     Mutant(PairMovesOne, "pair-ports"),
     Mutant(HalfSelectedMove, "empty-trains"),
     Mutant(IndependentCoincidences, "coincidences-shared"),
@@ -316,6 +349,9 @@ MUTANTS = (
     Mutant(FirstWordOnly, "every-word-counts"),
     Mutant(SamplesReversed, "sample-order"),
     Mutant(ReadsLast, "step-order"),
+    Mutant(RepeatsEachSample, "repeat-order"),
+    Mutant(WaitRefused, "waiting"),
+    Mutant(WaitForgets, "waiting"),
     Mutant(ScanReadsLast, "scan-places"),
     Mutant(LastStepRepeated, "steps-once"),
     Mutant(DoubleStep, "mean-step"),

@@ -9,7 +9,7 @@ import torch
 
 from rpudriver.backends.base import Numbered
 from rpudriver.backends.validation import Limits
-from rpudriver.types import Array, Port, Pulse, Read, ReadResult, Step
+from rpudriver.types import Array, Port, Pulse, Read, ReadResult, Step, Wait
 from tests.backends.sound import Sound
 
 
@@ -79,6 +79,41 @@ class LimitsIgnored(Sound):
 class NeverIdle(Sound):
     def idle(self) -> None:
         pass
+
+
+class RepeatsEachSample(Sound):
+    """Repeats every sample of a batch by itself, and not the batch."""
+
+    def _execute(self, steps: Sequence[Numbered]) -> list[ReadResult]:
+        parts: list[Numbered] = []
+        for numbered in steps:
+            step = numbered.step
+            if isinstance(step, Pulse) and step.repeat > 1:
+                samples = range(len(step.trains))
+                parts += [replace(numbered, step=replace(step, trains=step.trains[b : b + 1])) for b in samples]
+            else:
+                parts.append(numbered)
+        return super()._execute(parts)
+
+
+class WaitRefused(Sound):
+    """Knows pulses and reads only."""
+
+    def _execute(self, steps: Sequence[Numbered]) -> list[ReadResult]:
+        if any(isinstance(numbered.step, Wait) for numbered in steps):
+            raise TypeError("unknown step Wait")
+        return super()._execute(steps)
+
+
+class WaitForgets(Sound):
+    """A wait takes the arrays off their supply, and devices relax to where they were made."""
+
+    def _execute(self, steps: Sequence[Numbered]) -> list[ReadResult]:
+        if any(isinstance(numbered.step, Wait) for numbered in steps):
+            for array in self._state.arrays.values():
+                saved = self._save(array)
+                self._load(array, {k: torch.zeros_like(v) if v.is_floating_point() else v for k, v in saved.items()})
+        return super()._execute(steps)
 
 
 class ArraysShareDevices(Sound):

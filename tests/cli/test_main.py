@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from rpudriver.cli import demo
-from rpudriver.cli.main import main
+from rpudriver.cli.main import COMMANDS, main
 from rpudriver.experiment.checkpoints import newest_checkpoint
 from rpudriver.experiment.config import load_config
 from rpudriver.experiment.demo import Job
@@ -224,3 +224,17 @@ def test_demo_compares_and_resumes(tmp_path, capsys, monkeypatch):
     assert main(["demo", "--out", str(out), "--jobs", "1", "--resume", "--quiet"]) == 0
     again = json.loads((out / "result.json").read_text())
     assert again["runs"]["slow"]["curve"] == result["runs"]["slow"]["curve"]
+
+
+def test_help_does_not_wait_for_torch():
+    script = "import sys; from rpudriver.cli import main; main.build_parser(['--help']); print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True).stdout == "False\n"
+
+
+def test_every_command_tells_what_it_does():
+    for name in COMMANDS:
+        shown = subprocess.run(
+            [sys.executable, "-m", "rpudriver.cli.main", name, "--help"], capture_output=True, text=True
+        )
+        assert shown.returncode == 0
+        assert len(shown.stdout.splitlines()) > 8, name

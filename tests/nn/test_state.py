@@ -9,22 +9,28 @@ from rpudriver.algorithms.base import Algorithm
 from rpudriver.algorithms.sgd import AnalogSGD
 from rpudriver.algorithms.tiki_taka import TikiTaka
 from rpudriver.algorithms.ttv2 import TTv2
+from rpudriver.calibration.zero_shift_alternating import AlternatingZeroShift
 from rpudriver.errors import CheckpointError
 from rpudriver.nn import AnalogLinear, AnalogOptimizer
 from tests.nn.chips import noisy_chip
 
-ALGORITHMS = [AnalogSGD(), TikiTaka(gamma=0.1), TTv2(n_s=3, hysteresis=0.2)]
+ALGORITHMS = [
+    AnalogSGD(),
+    TikiTaka(gamma=0.1),
+    TTv2(n_s=3, hysteresis=0.2),
+    TTv2(reference="digital"),
+]
 
 
 def network(algorithm: Algorithm[Any], name: str = "simulated", **options: Any) -> torch.nn.Sequential:
     """Two layers of several tiles on a chip of their own."""
     small = {"rows": 4, "columns": 4, "arrays": 128}
     chip = noisy_chip(name, chip=small, **options)
-    pulses = 20  # a short zero-shift: only state matters here
+    shift = AlternatingZeroShift(pulses=20, reads=2, verify=0)  # a short one: only state matters here
     return torch.nn.Sequential(
-        AnalogLinear(5, 4, chip, algorithm, name="a", zero_shift_pulses=pulses, learnable_scale=True),
+        AnalogLinear(5, 4, chip, algorithm, name="a", zero_shift=shift, learnable_scale=True),
         torch.nn.Tanh(),
-        AnalogLinear(4, 3, chip, algorithm, name="b", zero_shift_pulses=pulses, bias="digital", columnwise=True),
+        AnalogLinear(4, 3, chip, algorithm, name="b", zero_shift=shift, bias="digital", columnwise=True),
     )
 
 

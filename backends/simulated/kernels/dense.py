@@ -12,12 +12,14 @@ import numpy as np
 
 from rpudriver.backends.simulated.kernels import steps
 from rpudriver.backends.simulated.kernels.caching import compiled_as
-from rpudriver.backends.simulated.kernels.lookup import look_up_lanes
+from rpudriver.backends.simulated.kernels.lookup import found_lane, has_left, look_up_lane
 from rpudriver.backends.simulated.kernels.pieces import SLOTS, TILE
 from rpudriver.backends.simulated.kernels.scratch import (
     FLOATS,
+    FOUND,
     GAMMA,
     LANES,
+    LEFT,
     LENGTH,
     LINE,
     PHASE,
@@ -26,19 +28,23 @@ from rpudriver.backends.simulated.kernels.scratch import (
     SIGNS,
     SLOPE_DOWN,
     SLOPE_UP,
-    SPREAD,
     STEP_DOWN,
     STEP_UP,
     W_MAX,
     W_MIN,
+    WEIGHT,
     WORDS,
-    Q,
     W,
 )
 from rpudriver.keyed import arrays
 from rpudriver.keyed import native as keyed
 from rpudriver.keyed.intrinsics import (
+    address_of,
+    any_of,
+    choose,
+    copy_words,
     fetch_words,
+    fill_words,
     floats_on_the_stack,
     leading_zeros,
     load_float,
@@ -47,11 +53,13 @@ from rpudriver.keyed.intrinsics import (
     put_words,
     shift_left,
     store_float,
+    trailing_zeros,
     words_on_the_stack,
 )
 
 carray: Any = numba.carray  # type: ignore[attr-defined]  # not exported by name in its stubs
 F, U, S = np.float32, np.uint32, np.int32
+NARROW = 32  # columns of a tile that need not look at all
 CACHED = 4096  # words of trains that fit into the fastest cache beside the devices
 EMPTY = U(1)  # a queue that holds nothing but its end mark
 WEYL_CELL, WEYL_PULSE = U(arrays.WEYL_CELL), U(arrays.WEYL_PULSE)
@@ -72,10 +80,7 @@ def _collect(queue, x_tile, first, d_word, lanes):  # type: ignore[no-untyped-de
 @inline
 def _longest(queue, first):  # type: ignore[no-untyped-def]
     """Return the largest number of pulses in the queues of a group of lanes."""
-    longest = U(0)
-    for lane in range(LANES):
-        longest = max(longest, queue[first + lane])
-    return S(31) - S(leading_zeros(longest))
+    return S(31) - S(leading_zeros(any_of(queue, first, LANES)))
 
 
 @inline
@@ -83,63 +88,66 @@ def _load(family, form, f, u, queue, first, chip, cell, lanes, scalars):  # type
     """Bring the devices of a group of lanes into the scratch, and their queues."""
     hidden, pulses, _, rows, cells = chip
     k0, k1, strength = scalars[0], scalars[1], scalars[4]
-    fetch_words(f, W, hidden, cell, lanes)
-    fetch_words(u, SEEN, pulses, cell, lanes)
-    fetch_words(f, STEP_UP, rows, cell, lanes)
-    fetch_words(f, STEP_DOWN, rows, cells + cell, lanes)
-    fetch_words(f, W_MAX, rows, 2 * cells + cell, lanes)
-    fetch_words(f, W_MIN, rows, 3 * cells + cell, lanes)
+    fetch_words(f, W, hidden, cell, LANES, lanes)
+    fetch_words(u, SEEN, pulses, cell, LANES, lanes)
+    fetch_words(f, STEP_UP, rows, cell, LANES, lanes)
+    fetch_words(f, STEP_DOWN, rows, cells + cell, LANES, lanes)
+    fetch_words(f, W_MAX, rows, 2 * cells + cell, LANES, lanes)
+    fetch_words(f, W_MIN, rows, 3 * cells + cell, LANES, lanes)
     if steps.has_slope(family):
-        fetch_words(f, SLOPE_UP, rows, 4 * cells + cell, lanes)
-        fetch_words(f, SLOPE_DOWN, rows, 5 * cells + cell, lanes)
+        fetch_words(f, SLOPE_UP, rows, 4 * cells + cell, LANES, lanes)
+        fetch_words(f, SLOPE_DOWN, rows, 5 * cells + cell, LANES, lanes)
     if steps.has_gamma(family):
-        fetch_words(f, GAMMA, rows, 6 * cells + cell, lanes)
-        fetch_words(f, SCALE, rows, 7 * cells + cell, lanes)
+        fetch_words(f, GAMMA, rows, 6 * cells + cell, LANES, lanes)
+        fetch_words(f, SCALE, rows, 7 * cells + cell, LANES, lanes)
     line = U(k0 + U(U(cell) * WEYL_CELL))
+    copy_words(u, SIGNS, queue, first, LANES)
+    fill_words(queue, first, EMPTY, LANES)
     for lane in range(LANES):
-        signs = queue[first + lane]
+        signs = u[SIGNS + lane]
         above = leading_zeros(signs)
         u[LENGTH + lane] = U(U(31) - above)
-        u[SIGNS + lane] = shift_left(shift_left(signs, above), U(1))  # the oldest pulse in the top bit
+        # the oldest pulse in the top bit, a set bit after the latest
+        u[SIGNS + lane] = U(shift_left(shift_left(signs, above), U(1)) | shift_left(U(1), above))
         f[STEP_UP + lane] = F(f[STEP_UP + lane] * strength)
         f[STEP_DOWN + lane] = F(-F(f[STEP_DOWN + lane] * strength))
         if form != steps.QUIET:
             u[PHASE + lane] = U(k1 + U(u[SEEN + lane] * WEYL_PULSE))
-            u[LINE + lane] = U(line + U(U(lane) * WEYL_CELL))
+            u[LINE + lane] = keyed.fold(U(line + U(U(lane) * WEYL_CELL)))
         u[SEEN + lane] = U(u[SEEN + lane] + u[LENGTH + lane])
-    for lane in range(LANES):
-        queue[first + lane] = EMPTY
 
 
 @inline
-def _round(family, form, f, u, table, r, scalars):  # type: ignore[no-untyped-def]
-    """Apply the r-th pulse of every lane that has one."""
+def _round(family, form, f, u, found, table, scalars):  # type: ignore[no-untyped-def]
+    """Apply the next pulse of every lane that has one."""
     c2c, additive = scalars[5], scalars[6]
-    phase, taken = U(U(r) * WEYL_PULSE), U(r)
     if family == steps.MEASURED:
-        look_up_lanes(f, u, table)
+        left = any_of(u, LEFT, LANES)
+        while left != 0:
+            look_up_lane(found, trailing_zeros(left), table)
+            left = U(left & U(left - U(1)))
     for lane in range(LANES):
         xi = F(0)
         if form != steps.QUIET:
-            word = keyed.mix(U(u[LINE + lane] ^ U(u[PHASE + lane] + phase)))
-            xi = keyed.gaussian_from_word(word)
+            phase = u[PHASE + lane]
+            u[PHASE + lane] = U(phase + WEYL_PULSE)
+            xi = keyed.gaussian_from_word(keyed.mix_folded(U(u[LINE + lane] ^ keyed.fold(phase))))
         signs = u[SIGNS + lane]
-        u[SIGNS + lane] = U(signs + signs)
+        later = U(signs + signs)
+        u[SIGNS + lane] = later
         up = S(signs) >= S(0)
-        step_up, step_down = f[STEP_UP + lane], f[STEP_DOWN + lane]
-        slope_up, slope_down = f[SLOPE_UP + lane], f[SLOPE_DOWN + lane]
+        step = choose(up, f[STEP_UP + lane], f[STEP_DOWN + lane])
         w = f[W + lane]
         if family == steps.MEASURED:
-            q, spread = f[Q + lane], f[SPREAD + lane]
+            q, spread = found_lane(found, lane, w, up)
         else:
-            q, spread = (
-                steps.relative_step(family, w, slope_up if up else slope_down, f[GAMMA + lane], f[SCALE + lane]),
-                F(0),
-            )
-        step = step_up if up else step_down
-        step = step if taken < u[LENGTH + lane] else F(0)
+            slope = choose(up, f[SLOPE_UP + lane], f[SLOPE_DOWN + lane])
+            q, spread = steps.relative_step(family, w, slope, f[GAMMA + lane], f[SCALE + lane]), F(0)
         q = steps.noisy_step(form, q, spread, c2c, additive, xi)
-        f[W + lane] = steps.moved(w, step, q, f[W_MIN + lane], f[W_MAX + lane])
+        w = steps.moved(w, step, q, f[W_MIN + lane], f[W_MAX + lane], later != U(0))
+        f[W + lane] = w
+        if family == steps.MEASURED:
+            u[LEFT + lane] = has_left(found, lane, w)
 
 
 @inline
@@ -147,8 +155,8 @@ def _store(f, u, chip, cell, lanes, scalars):  # type: ignore[no-untyped-def]
     """Put the devices of a group of lanes back, and draw what pulsed ones read as."""
     hidden, pulses, read, _, _ = chip
     k2, k3, write_noise = scalars[2], scalars[3], scalars[7]
-    put_words(hidden, cell, f, W, lanes)
-    put_words(pulses, cell, u, SEEN, lanes)
+    put_words(hidden, cell, f, W, LANES, lanes)
+    put_words(pulses, cell, u, SEEN, LANES, lanes)
     if write_noise > F(0):
         for lane in range(lanes):
             if u[LENGTH + lane] > U(0):
@@ -158,14 +166,18 @@ def _store(f, u, chip, cell, lanes, scalars):  # type: ignore[no-untyped-def]
 
 
 @inline
-def _drain(family, form, f, u, queue, first, rounds, chip, table, cell, lanes, scalars):  # type: ignore[no-untyped-def]
+def _drain(family, form, f, u, found, queue, first, rounds, chip, table, cell, lanes, scalars):  # type: ignore[no-untyped-def]
     """Apply the queued pulses of a group of lanes, `rounds` in the longest queue."""
     if lanes == LANES:  # a length known to the compiler: copies become single instructions
         _load(family, form, f, u, queue, first, chip, cell, LANES, scalars)
     else:
         _load(family, form, f, u, queue, first, chip, cell, lanes, scalars)
-    for r in range(rounds):
-        _round(family, form, f, u, table, r, scalars)
+    if family == steps.MEASURED:
+        for lane in range(LANES):
+            store_float(found, WEIGHT + lane, f[W + lane])
+        fill_words(u, LEFT, U((1 << LANES) - 1), LANES)
+    for _ in range(rounds):
+        _round(family, form, f, u, found, table, scalars)
     if lanes == LANES:
         _store(f, u, chip, cell, LANES, scalars)
     else:
@@ -188,7 +200,7 @@ def _fill(queue, x_words, x_fires, tile, narrow, index, words, entry, last, stop
                 return entry, bound, most
             first = (tile * pieces + piece) * TILE
             if narrow:  # two lengths, both known to the compiler
-                _collect(queue, x_words, first, word, LANES)
+                _collect(queue, x_words, first, word, NARROW)
             else:
                 _collect(queue, x_words, first, word, TILE)
             bound = S(bound + most)
@@ -197,7 +209,9 @@ def _fill(queue, x_words, x_fires, tile, narrow, index, words, entry, last, stop
 
 
 @inline
-def _drain_due(family, form, f, u, queue, chip, table, cell, width, most, at_end, wanted, scalars):  # type: ignore[no-untyped-def]
+def _drain_due(  # type: ignore[no-untyped-def]
+    family, form, f, u, found, queue, chip, table, cell, width, most, at_end, wanted, scalars
+):
     """Drain the groups of lanes of a tile whose turn it is; return the longest queue that is left.
 
     That is those without room for `most` more pulses, else all at the end, else the one of column `wanted`.
@@ -208,7 +222,7 @@ def _drain_due(family, form, f, u, queue, chip, table, cell, width, most, at_end
         due = rounds + most > SLOTS if most > 0 else (at_end or wanted // LANES * LANES == lane)
         if due and rounds > 0:
             lanes = min(LANES, width - lane)
-            _drain(family, form, f, u, queue, lane, rounds, chip, table, cell + lane, lanes, scalars)
+            _drain(family, form, f, u, found, queue, lane, rounds, chip, table, cell + lane, lanes, scalars)
         elif not due:
             left = max(left, rounds)
     return left
@@ -224,6 +238,7 @@ def build(family: int, form: int) -> Any:
         start, index, words, _, _, stops = pieces
         f = carray(floats_on_the_stack(FLOATS), FLOATS)
         u = carray(words_on_the_stack(WORDS), WORDS)
+        found = address_of(floats_on_the_stack(FOUND))
         queue = carray(words_on_the_stack(TILE), TILE)
         for lane in range(FLOATS):
             f[lane] = F(0)
@@ -241,7 +256,7 @@ def build(family: int, form: int) -> Any:
                 more = snap < snaps[tile + 1]
                 stop = stops[order[snap]] if more else S(x_fires.shape[1])
                 entry, bound, most = _fill(
-                    queue, x_words, x_fires, tile, width <= LANES, index, words, entry, last, stop, bound
+                    queue, x_words, x_fires, tile, width <= NARROW, index, words, entry, last, stop, bound
                 )
                 at_end = most == 0 and not more
                 if at_end and left > 1:  # queues hold on from one repetition to the next
@@ -249,7 +264,9 @@ def build(family: int, form: int) -> Any:
                     entry = start[row]
                     continue
                 wanted = columns[order[snap]] - tile * TILE if more else 0
-                bound = _drain_due(family, form, f, u, queue, chip, table, cell, width, most, at_end, wanted, scalars)
+                bound = _drain_due(
+                    family, form, f, u, found, queue, chip, table, cell, width, most, at_end, wanted, scalars
+                )
                 if at_end:
                     break
                 if most == 0:

@@ -34,7 +34,7 @@ def _pulse(family, form, chip, table, cell, up, scalars):  # type: ignore[no-unt
         q, spread = look_up(w, up, table)
     else:
         q = steps.relative_step(family, w, slope, gamma, scale)
-    w = steps.moved(w, step, steps.noisy_step(form, q, spread, c2c, additive, xi), w_min, w_max)
+    w = steps.moved(w, step, steps.noisy_step(form, q, spread, c2c, additive, xi), w_min, w_max, True)
     store_float(hidden, cell, w)
     store_word(pulses, cell, U(seen + U(1)))
     if write_noise > F(0):

@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from rpudriver.keyed.intrinsics import bits_of_float, float_of_bits, fma
+from rpudriver.keyed.intrinsics import bits_of_float, float_of_bits, fma, square_root
 from rpudriver.keyed.native import inline
 
 F, S = np.float32, np.int32
@@ -115,10 +115,11 @@ def noisy_step(form, q, spread, c2c, additive, xi):  # type: ignore[no-untyped-d
         return F(q * fma(c2c, xi, F(1)))
     scaled = F(c2c * q)
     variance = F(F(F(scaled * scaled) + F(additive * additive)) + F(spread * spread))
-    return F(q + F(xi * F(np.sqrt(variance))))
+    return F(q + F(xi * square_root(variance)))
 
 
 @inline
-def moved(w, step, q, w_min, w_max):  # type: ignore[no-untyped-def]
-    """Return the weight after a pulse of nominal size `step`, clipped to the device's own bounds."""
-    return min(max(fma(step, q, w), w_min), w_max)
+def moved(w, step, q, w_min, w_max, pulsed):  # type: ignore[no-untyped-def]
+    """Return the weight after a pulse of nominal size `step`, if there is one, clipped to the device's own bounds."""
+    target = fma(step, q, w)
+    return min(max(target if pulsed else w, w_min), w_max)
