@@ -43,7 +43,8 @@ class TikiTaka(Algorithm[State]):
     def step(self, backend: CrossbarBackend, state: State, x: torch.Tensor, d: torch.Tensor, lr: float) -> State:
         transfers = schedule(state.samples, x.shape[0], self.n_s, x.shape[1])
         a, c, source = state.arrays["A"], state.arrays["C"], state.source
-        reads = train_and_read(backend, self.update(backend, a, source, state.samples, x, d, self.fast_lr, transfers), state.points)
+        onto_a = self.update(backend, a, source, state.samples, x, d, self.fast_lr, transfers)
+        reads = train_and_read(backend, onto_a, state.points)
         if len(reads):
             onto_c, first = one_hot(transfers, x.shape[1]).to(reads.device), state.samples // self.n_s
             backend.update(self.update(backend, c, source.transfer, first, onto_c, reads, lr * self.transfer_lr))

@@ -57,7 +57,8 @@ class TTv2(Algorithm[TTv2State]):
     ) -> TTv2State:
         transfers = schedule(state.samples, x.shape[0], self.n_s, x.shape[1])
         a, source = state.arrays["A"], state.source
-        reads = train_and_read(backend, self.update(backend, a, source, state.samples, x, d, self.fast_lr, transfers), state.points)
+        onto_a = self.update(backend, a, source, state.samples, x, d, self.fast_lr, transfers)
+        reads = train_and_read(backend, onto_a, state.points)
         buffer = state.buffer.to(reads.device)  # made on the CPU
         if len(reads):
             gain = lr * self.transfer_lr / backend.capabilities.device.dw_min
