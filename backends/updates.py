@@ -1,7 +1,7 @@
 """The pulsed update of a mini-batch, said in one piece: trains to be drawn, and columns read in between.
 
-It is what `draw_trains` and a `Scan` or `Pulse` say. A chip may have a way of its own to do both at once; every other one
-gets the step that it stands for.
+It is what `draw_trains` and a `Scan` or `Pulse` say. A chip may have a way of its own to do both at once; every other
+one gets the step that it stands for.
 """
 
 from typing import NamedTuple

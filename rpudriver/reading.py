@@ -60,8 +60,8 @@ def managed_reads(
         return [result.values for result in done]
     bound = backend.allowed[1]
     open_jobs = [_Job(terms, x, transposed, noise_management, bound) for terms, x in jobs]
-    for job, result in zip(open_jobs, done or (), strict=False):
-        job.accept(result.values, result.saturated)
+    for job, at_once in zip(open_jobs, done or (), strict=False):
+        job.accept(at_once.values, at_once.saturated)
     todo = [job for job in open_jobs if job.vectors]
     for _ in range(max_halvings + 1 if done is None else max_halvings):
         if not todo:
@@ -155,6 +155,6 @@ def _restored(values: torch.Tensor, divisor: torch.Tensor) -> torch.Tensor:
     """Return what was read times its divisor."""
     if not (_on_cpu(values) and values.is_contiguous()):
         return values * divisor
-    divisor, out = divisor.contiguous(), torch.empty_like(values)
-    multiply(values.data_ptr(), *values.shape, divisor.data_ptr(), out.data_ptr())
+    divisor, out, (vectors, lines) = divisor.contiguous(), torch.empty_like(values), values.shape
+    multiply(values.data_ptr(), vectors, lines, divisor.data_ptr(), out.data_ptr())
     return out

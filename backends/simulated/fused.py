@@ -22,14 +22,19 @@ LARGEST = 2**21  # pulses on all lines that memory is kept for
 MOST_SHAPES = 64  # for which memory is kept
 
 
+_Ints = npt.NDArray[np.int32]
+_Words = npt.NDArray[np.uint32]
+_Memory = tuple[_Ints, _Ints, _Words, _Words, _Ints, _Words]
+
+
 @final
 class Workspace:
     """Memory for the trains of mini-batches, kept from one to the next."""
 
     def __init__(self) -> None:
-        self._kept: dict[tuple[int, int, int, int], tuple[npt.NDArray[np.generic], ...]] = {}
+        self._kept: dict[tuple[int, int, int, int], _Memory] = {}
 
-    def of(self, samples: int, n_in: int, n_out: int, max_bl: int) -> tuple[npt.NDArray[np.generic], ...]:
+    def of(self, samples: int, n_in: int, n_out: int, max_bl: int) -> _Memory:
         """Return start, entries, words and columns of `Pieces`, and what `slots_of` fills, each as long as may be."""
         key = samples, n_in, n_out, max_bl
         known = self._kept.get(key)
@@ -46,7 +51,7 @@ class Workspace:
 
 
 def takes(bank: Bank, update: Update) -> bool:
-    """Return whether an update can be done so: on the CPU, small, and not worth a second thread while trains are drawn."""
+    """Return whether an update can be done so: on the CPU, small, not worth a second thread while trains are drawn."""
     x, d = update.x, update.d
     samples, lines = x.shape[0], x.shape[1] + d.shape[1]
     if not (0 < samples <= native.SAMPLES_AT_ONCE and samples * lines * update.drawing.max_bl <= LARGEST):

@@ -2,22 +2,24 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
 
 from rpudriver.algorithms.sgd import AnalogSGD
 from rpudriver.algorithms.tiki_taka import TikiTaka
-from rpudriver.algorithms.transfer import Transfers, train_and_read
+from rpudriver.algorithms.transfer import train_and_read
 from rpudriver.algorithms.ttv2 import TTv2
 from rpudriver.backends.oracle import oracle
+from rpudriver.backends.updates import Drawing, Places, Update
 from rpudriver.calibration.zero_shift_alternating import AlternatingZeroShift
 from rpudriver.calibration.zero_shift_response import ResponseZeroShift
 from rpudriver.errors import CheckpointError, ConfigError
 from rpudriver.experiment.config import load_config
 from rpudriver.experiment.network import zero_shift_of
 from rpudriver.nn import AnalogLinear
-from rpudriver.trains import single_pulses
+from rpudriver.trains import TrainSource
 from rpudriver.types import Cell, Port
 from tests.calibration.spread import true_points
 from tests.nn.chips import noisy_chip
@@ -50,11 +52,12 @@ def test_digital_points_are_subtracted_from_the_columns_that_are_read() -> None:
     chip = noisy_chip(read={"output_noise": 0.0}, device={"c2c": 0.0})
     array = chip.allocate("A", 3, 4)
     oracle(chip).set_true_state(array, Port.DEVICE, torch.full((3, 4), 0.25))
-    nothing = single_pulses(torch.tensor([0]), torch.zeros(1, 3), 4)
+    drawing = Drawing(lr=0.1, dw_min=0.01, max_bl=5, update_management=True, bl_management=True)
+    reads = Places(np.array([2, 0]), np.array([0, 1]))
+    nothing = Update(array, torch.zeros(1, 4), torch.zeros(1, 3), drawing, TrainSource(0, "t"), 0, reads)
     points = torch.arange(12.0).view(4, 3) / 10
-    transfers = Transfers(torch.tensor([2, 0]), torch.tensor([0, 1]))
-    plain = train_and_read(chip, array, nothing, transfers)
-    assert torch.equal(train_and_read(chip, array, nothing, transfers, points), plain - points[[2, 0]])
+    plain = train_and_read(chip, nothing)
+    assert torch.equal(train_and_read(chip, nothing, points), plain - points[[2, 0]])
 
 
 def test_digital_points_belong_to_the_saved_state() -> None:

@@ -61,7 +61,10 @@ def _prepare(x, d, shape, key, options, bounds, after, start, index, words, colu
     """
     samples, n_in, n_out = shape
     x_rows, d_rows = _rows(x[0], x[1], samples, n_in), _rows(d[0], d[1], samples, n_out)
-    finite, x_words, d_words, x_negative, d_negative, bl = trains.draw_words(*key, x_rows, d_rows, options)
+    seed, streams, number = key
+    finite, x_words, d_words, x_negative, d_negative, bl = trains.draw_words(
+        seed, streams, number, x_rows, d_rows, options
+    )
     if not finite:
         return False, (0, 0, 0, 0, 0, 0, False, False), 0, 0, 0.0
     tally = counting.tally_of_arrays(x_words, d_words, x_negative, d_negative, bl)
