@@ -9,53 +9,40 @@ seen, so a draw depends neither on how samples are grouped into steps nor on wha
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, ClassVar, Self, final
 
 import torch
 
 from rpudriver.backends.capabilities import Capabilities
-from rpudriver.backends.counting import Tally
 from rpudriver.backends.meter import CostMeter
 from rpudriver.backends.normalising import Normalised
-from rpudriver.backends.numbering import Counters, Numbered, advance, expand, is_plain, joined, number_read, split
+from rpudriver.backends.numbering import (
+    Counters,
+    Numbered,
+    advance,
+    expand,
+    is_plain,
+    join_all,
+    number,
+    number_read,
+    split,
+)
 from rpudriver.backends.placement import Diagonals
 from rpudriver.backends.snapshots import VERSION, check_snapshot, check_state
+from rpudriver.backends.status import ChipState, Status
 from rpudriver.backends.updates import Bounds, Done, Update
 from rpudriver.backends.validation import Limits, Validator, check_limits
 from rpudriver.backends.writing import write_and_verify
 from rpudriver.config.model import did_you_mean
 from rpudriver.errors import AllocationError, BackendError, ConfigError, NotArmedError, StepError
-from rpudriver.types import Array, Cell, Port, Pulse, PulseTrains, Read, ReadResult, Scan, Step, Steps, Wait
+from rpudriver.types import Array, Cell, Port, Pulse, PulseTrains, Read, ReadResult, Scan, Step, Steps
 
 __all__ = ["CrossbarBackend", "Numbered", "Status"]
 
 ReadJob = tuple[Sequence[tuple[Array, float]], torch.Tensor]  # terms and x of a `Read`
 
 _MISCOUNT = "backend returned {} results for {} reads; mend its _execute"
-
-
-@final
-@dataclass(frozen=True)
-class Status:
-    """What a chip tells of itself."""
-
-    armed: bool
-    limits: Limits | None
-    arrays: tuple[Array, ...]
-    cost: dict[str, int | float]
-
-
-@dataclass
-class _State:
-    arrays: dict[str, Array] = field(default_factory=dict)
-    counters: dict[str, Counters] = field(default_factory=dict)
-    meter: CostMeter = field(default_factory=CostMeter)
-    limits: Limits | None = None
-    allowed: tuple[int, float] = (0, 0.0)
-    validator: Validator | None = None  # while armed
-    closed: bool = False
 
 
 class CrossbarBackend(ABC):
@@ -80,7 +67,7 @@ class CrossbarBackend(ABC):
     def __init__(self, capabilities: Capabilities, fingerprint: str) -> None:
         self._capabilities = capabilities
         self._fingerprint = fingerprint
-        self._state = _State(allowed=Limits().within(capabilities))
+        self._state = ChipState(allowed=Limits().within(capabilities))
         self._space = Diagonals(capabilities.arrays, capabilities.rows, capabilities.columns)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -145,8 +132,8 @@ class CrossbarBackend(ABC):
         Nothing is placed: a network that is too large is so refused before its first layer is written.
         """
         space = self._space.copy()
-        for number, (n_out, n_in, cell) in enumerate(wanted, start=1):
-            space.place(f"number {number} of those planned", n_out, n_in, _rectangles(cell))
+        for place, (n_out, n_in, cell) in enumerate(wanted, start=1):
+            space.place(f"number {place} of those planned", n_out, n_in, _rectangles(cell))
 
     @final
     def run(self, steps: Steps) -> tuple[ReadResult, ...]:
@@ -173,9 +160,9 @@ class CrossbarBackend(ABC):
         if len(results) != expected:
             raise BackendError(_MISCOUNT.format(len(results), expected))
         for step, tally in zip(steps, tallies, strict=True):
-            self._count(step, tally)
+            self._state.meter.add(step, tally, self._capabilities)
         whole = all([len(parts) == 1 and parts[0].step is step for step, parts in zip(steps, plan, strict=True)])
-        return results if whole else _join(steps, plan, results)
+        return results if whole else join_all(steps, plan, results)
 
     @final
     def update(self, update: Update) -> torch.Tensor:
@@ -423,53 +410,10 @@ class CrossbarBackend(ABC):
     def _plan(self, step: Step) -> list[Numbered]:
         """Return what the hook gets for a step, and advance the counters of the arrays that it touches."""
         if isinstance(step, Read) and not self._capabilities.summed_reads:
-            return [self._number(part) for part in split(step)]
-        numbered = self._number(step)
+            return [number(part, self._state.counters) for part in split(step)]
+        numbered = number(step, self._state.counters)
         return [numbered] if self.takes_scans or not isinstance(step, Scan) else expand(numbered)
-
-    def _number(self, step: Step) -> Numbered:
-        match step:
-            case Pulse():
-                counters = self._state.counters[step.array.name]
-                numbered = Numbered(step, counters.samples)
-                counters.samples += step.repeat * len(step.trains)
-            case Read():
-                numbered = number_read(step, self._state.counters)
-            case Scan():
-                counters = self._state.counters[step.array.name]
-                numbered = Numbered(step, counters.samples, counters.vectors)
-                counters.samples += len(step.trains)
-                counters.vectors += step.columns.shape[0]
-            case Wait():
-                numbered = Numbered(step)
-        return numbered
-
-    def _count(self, step: Step, tally: Tally | None) -> None:
-        meter = self._state.meter
-        if isinstance(step, Pulse) and tally is not None:
-            meter.add_pulse(step, tally, self._capabilities)
-        elif isinstance(step, Scan) and tally is not None:
-            meter.add_scan(step, tally, self._capabilities)
-        elif isinstance(step, Read):
-            meter.add_read(step.terms, step.x.shape[0], step.transposed, self._capabilities)
-        elif isinstance(step, Wait):
-            meter.add_wait(step)
 
 
 def _rectangles(cell: Cell) -> int:
     return 1 if cell is Cell.SINGLE else 2
-
-
-def _join(steps: Steps, plan: Sequence[Sequence[Numbered]], results: Sequence[ReadResult]) -> tuple[ReadResult, ...]:
-    """Put together the results of steps that were sent in parts."""
-    whole, taken = [], 0
-    for step, sent in zip(steps, plan, strict=True):
-        if isinstance(step, (Read, Scan)):
-            if len(sent) == 1 and sent[0].step is step:
-                parts, result = 1, results[taken]
-            else:
-                parts = sum(isinstance(part.step, Read) for part in sent)
-                result = joined(step, results[taken : taken + parts])
-            taken += parts
-            whole.append(result)
-    return tuple(whole)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from rpudriver.backends.capabilities import Capabilities
 from rpudriver.backends.counting import Tally
 from rpudriver.backends.updates import Update
-from rpudriver.types import Array, Pulse, Scan, Wait
+from rpudriver.types import Array, Pulse, Read, Scan, Step, Wait
 
 
 @dataclass
@@ -32,6 +32,17 @@ class CostMeter:
     def as_dict(self) -> dict[str, int | float]:
         """Return the totals under their documented names."""
         return dict(vars(self))
+
+    def add(self, step: Step, tally: Tally | None, capabilities: Capabilities) -> None:
+        """Count a step; `tally` is that of its trains where it has some."""
+        if isinstance(step, Pulse) and tally is not None:
+            self.add_pulse(step, tally, capabilities)
+        elif isinstance(step, Scan) and tally is not None:
+            self.add_scan(step, tally, capabilities)
+        elif isinstance(step, Read):
+            self.add_read(step.terms, step.x.shape[0], step.transposed, capabilities)
+        elif isinstance(step, Wait):
+            self.add_wait(step)
 
     def add_pulse(self, step: Pulse, tally: Tally, capabilities: Capabilities) -> None:
         """Count a `Pulse`."""

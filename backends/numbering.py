@@ -7,7 +7,7 @@ from typing import final
 
 import torch
 
-from rpudriver.types import Array, Pulse, Read, ReadResult, Scan, Step
+from rpudriver.types import Array, Pulse, Read, ReadResult, Scan, Step, Wait
 
 
 @final
@@ -35,6 +35,25 @@ class Counters:
 
     samples: int = 0
     vectors: int = 0
+
+
+def number(step: Step, counters: dict[str, Counters]) -> Numbered:
+    """Return a numbered step, and advance the counters of the arrays that it touches."""
+    match step:
+        case Pulse():
+            own = counters[step.array.name]
+            numbered = Numbered(step, own.samples)
+            own.samples += step.repeat * len(step.trains)
+        case Read():
+            numbered = number_read(step, counters)
+        case Scan():
+            own = counters[step.array.name]
+            numbered = Numbered(step, own.samples, own.vectors)
+            own.samples += len(step.trains)
+            own.vectors += step.columns.shape[0]
+        case Wait():
+            numbered = Numbered(step)
+    return numbered
 
 
 def number_read(step: Read, counters: dict[str, Counters]) -> Numbered:
@@ -104,3 +123,20 @@ def _chained(scan: Scan, parts: Sequence[ReadResult]) -> ReadResult:
         return ReadResult(torch.cat([part.values for part in parts]), torch.cat([part.saturated for part in parts]))
     nothing = torch.zeros(0, scan.array.n_out, device=scan.trains.device)
     return ReadResult(nothing, nothing > 0)
+
+
+def join_all(
+    steps: Sequence[Step], plan: Sequence[Sequence[Numbered]], results: Sequence[ReadResult]
+) -> tuple[ReadResult, ...]:
+    """Put together the results of steps that were sent in parts."""
+    whole, taken = [], 0
+    for step, sent in zip(steps, plan, strict=True):
+        if isinstance(step, (Read, Scan)):
+            if len(sent) == 1 and sent[0].step is step:
+                parts, result = 1, results[taken]
+            else:
+                parts = sum(isinstance(part.step, Read) for part in sent)
+                result = joined(step, results[taken : taken + parts])
+            taken += parts
+            whole.append(result)
+    return tuple(whole)

@@ -40,11 +40,11 @@ def read_weights(backend: "CrossbarBackend", array: Array, vectors: int | None =
     size = 1 << (array.n_in - 1).bit_length()
     passes = -(-(vectors or _needed(backend)) // size)
     signs = _signs(array.n_in, passes)
-    hadamard = _hadamard(size)[:, : array.n_in]
+    matrix = hadamard(size)[:, : array.n_in]
     total = torch.zeros(array.n_out, array.n_in)
     at_once = max(1, CHUNK // size)
     for start in range(0, passes, at_once):
-        x = (hadamard * signs[start : start + at_once, None]).flatten(0, 1)
+        x = (matrix * signs[start : start + at_once, None]).flatten(0, 1)
         total += _unsaturated(backend, array, x).t() @ x
     return total / (passes * size)
 
@@ -59,7 +59,7 @@ def _needed(backend: "CrossbarBackend") -> int:
     return min(MOST_VECTORS, max(1, int((sigma / (PRECISION * c.device.dw_min)) ** 2)))
 
 
-def _hadamard(size: int) -> torch.Tensor:
+def hadamard(size: int) -> torch.Tensor:
     """Return Sylvester's matrix, ``[size, size]`` of +-1 with orthogonal columns; `size` is a power of two."""
     matrix = torch.ones(1, 1)
     while len(matrix) < size:

@@ -59,7 +59,7 @@ def pilot_reads(backend: CrossbarBackend, terms: Terms, level: int, seed: int) -
     first, second = y[:AGAIN], y[VECTORS:]
     good = ~(clipped[:AGAIN] | clipped[VECTORS:])
     squares = torch.where(good, (first - second).square() / 2, 0.0).sum() / max(1, int(good.sum()))
-    variance = max(float(squares), output_step(backend) ** 2 / 12)
+    variance = max(float(squares), output_step(backend.capabilities) ** 2 / 12)
     alive = ~clipped.all(0)
     spread = y[:VECTORS].var(0)
     norms2 = (_steadied(spread, alive) - variance).clamp(min=0.0) / (level * levels.step) ** 2

@@ -9,6 +9,7 @@ import torch
 
 from rpudriver.backends.base import CrossbarBackend
 from rpudriver.backends.capabilities import Capabilities
+from rpudriver.calibration.levels import output_step
 from rpudriver.calibration.orthogonal import Reading, amplitude_for, pass_length, read_orthogonal
 from rpudriver.calibration.procedure import Data, Procedure, Progress, setting, usable
 from rpudriver.calibration.sweep import PHASES, Stage, check_budget, plan_sweep, steps_of
@@ -69,7 +70,7 @@ class Characterise(Procedure):
         amplitude = (
             chip.input_bound if chip.output_bound is None else min(chip.input_bound, chip.output_bound / 4 / norm)
         )
-        noise = math.hypot(chip.output_noise, converter_step(chip) / math.sqrt(12)) / amplitude
+        noise = math.hypot(chip.output_noise, output_step(chip) / math.sqrt(12)) / amplitude
         needed = min(MOST_VECTORS, math.ceil((noise / wanted) ** 2))
         return max(1, math.ceil(needed / pass_length(array)))
 
@@ -91,7 +92,7 @@ class Characterise(Procedure):
             "chip/w_min": chip.device.w_min,
             "chip/w_max": chip.device.w_max,
             "chip/c2c": chip.device.c2c,
-            "chip/output_step": converter_step(chip),
+            "chip/output_step": output_step(chip),
             "plan/phases": ",".join(PHASES),
             "plan/phase": torch.tensor([PHASES.index(stage.phase) for stage in stages]),
             "plan/cycle": torch.tensor([stage.cycle for stage in stages]),
@@ -137,13 +138,6 @@ class Characterise(Procedure):
 
     def summary(self) -> dict[str, Any]:
         return self.evaluation_.summary
-
-
-def converter_step(chip: Capabilities) -> float:
-    """Return the step of a chip's output converter, 0 where it has none."""
-    if chip.output_bits is None or chip.output_bound is None:
-        return 0.0
-    return chip.output_bound / float(2 ** (chip.output_bits - 1) - 1)
 
 
 def _stage(data: Data, number: int) -> Stage:

@@ -76,7 +76,7 @@ def estimates(sweep: Sweep, fit: Fit) -> dict[str, Estimate]:
     means = {"dw_up": up[0], "dw_down": down[0], "slope_up": up[1], "slope_down": down[1]}
     result = {name: Estimate.normal(fit.theta[:, j], np.sqrt(_variance(fit, j))) for name, j in means.items()}
     point, rate = _crossing(fit.theta), fit.theta[:, down[1]] - fit.theta[:, up[1]]
-    safe = np.where(rate == 0, 1e-300, rate)
+    safe = np.where(rate == 0, np.nan, rate)  # no symmetry point
     by = np.stack([1 / safe, point / safe, -1 / safe, -point / safe], 1)
     crossing = Estimate.normal(point, _propagate(fit, by))
     inside = (point < sweep.end(kalman.UP)[0]) & (point > sweep.end(kalman.DOWN)[0])

@@ -137,7 +137,7 @@ class Extract(Procedure):
             "chip/level_size": levels.step,
             "chip/most_level": levels.most,
             "chip/output_bound": 0.0 if bound is None else bound,
-            "chip/output_step": output_step(backend),
+            "chip/output_step": output_step(backend.capabilities),
             "pilot/level": first,  # of the next pilot, until one has few clipped outputs
             "pilot/reads": 0,
             "plan/level": 0,  # not yet

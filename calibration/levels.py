@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Self, final
 
 from rpudriver.backends.base import CrossbarBackend
+from rpudriver.backends.capabilities import Capabilities
 
 FINE = 2**15  # levels where there is no input converter
 
@@ -35,7 +36,7 @@ class InputLevels:
         return cls(step, max(1, math.floor(backend.allowed[1] / step * (1 + 1e-9))))
 
 
-def output_step(backend: CrossbarBackend) -> float:
+def output_step(chip: Capabilities) -> float:
     """Return the step of the output converter, 0 where there is none."""
-    bits, bound = backend.capabilities.output_bits, backend.capabilities.output_bound
-    return 0.0 if bits is None or bound is None else bound / (2 ** (bits - 1) - 1)
+    bits, bound = chip.output_bits, chip.output_bound
+    return 0.0 if bits is None or bound is None else bound / float(2 ** (bits - 1) - 1)

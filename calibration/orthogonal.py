@@ -18,6 +18,7 @@ import torch
 
 from rpudriver.backends.base import CrossbarBackend
 from rpudriver.backends.capabilities import Capabilities
+from rpudriver.backends.writing import hadamard
 from rpudriver.calibration.procedure import usable
 from rpudriver.keyed import arrays as keyed
 from rpudriver.types import Array
@@ -78,13 +79,13 @@ def read_orthogonal(
         If the chip returns NaN.
     """
     half = pass_length(array) // 2
-    hadamard = _hadamard(half)[:, : array.n_in]
+    matrix = hadamard(half)[:, : array.n_in]
     signs = _signs(array.n_in, passes, seed, step)
     total = torch.zeros(array.shape, dtype=torch.float64)
     squares, sums, sums2 = (torch.zeros(array.n_out, dtype=torch.float64) for _ in range(3))
     reread, at_once = 0, max(1, CHUNK // (2 * half))
     for start in range(0, passes, at_once):
-        x = (hadamard * signs[start : start + at_once, None]).flatten(0, 1)
+        x = (matrix * signs[start : start + at_once, None]).flatten(0, 1)
         plus, minus, inverse, again = _read_pairs(backend, array, x, amplitude)
         total += ((plus - minus) * inverse).float().t() @ x  # a chunk in single precision, the chunks in double
         squares += 2 * inverse.square().sum(0)
@@ -129,14 +130,6 @@ def _read_both(
     plus, minus = usable(result.values, f"reads of array {array.name!r}").double().chunk(2)
     saturated = result.saturated.cpu()
     return (plus, minus), saturated[: len(x)] | saturated[len(x) :]
-
-
-def _hadamard(size: int) -> torch.Tensor:
-    """Return Sylvester's matrix, ``[size, size]`` of +-1 with orthogonal columns; `size` is a power of two."""
-    matrix = torch.ones(1, 1)
-    while len(matrix) < size:
-        matrix = torch.cat([torch.cat([matrix, matrix], 1), torch.cat([matrix, -matrix], 1)])
-    return matrix
 
 
 def _signs(lines: int, passes: int, seed: int, step: int) -> torch.Tensor:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from rpudriver.backends.base import CrossbarBackend
-from rpudriver.calibration.characterise import converter_step
+from rpudriver.calibration.levels import output_step
 from rpudriver.calibration.orthogonal import amplitude_for, pass_length, read_orthogonal
 from rpudriver.calibration.procedure import Data, Procedure, Progress, setting
 from rpudriver.calibration.sweep import Stage, check_budget, steps_of
@@ -161,6 +161,6 @@ def _groups(data: Data) -> tuple[Group, ...]:
 def _vectors(backend: CrossbarBackend, amplitude: float) -> int:
     """Return how many vectors bring noise and rounding of one output down to the wanted precision."""
     chip = backend.capabilities
-    noise2 = chip.output_noise**2 + converter_step(chip) ** 2 / 12
+    noise2 = chip.output_noise**2 + output_step(chip) ** 2 / 12
     wanted = PRECISION * (chip.device.w_max - chip.device.w_min) * amplitude
     return max(1, math.ceil(noise2 / wanted**2))

@@ -12,7 +12,7 @@ from numba.np.numpy_support import carray
 
 from rpudriver.backends.normalising import divide_vector
 from rpudriver.keyed import native
-from rpudriver.keyed.intrinsics import intrinsic, prefer_wide_vectors
+from rpudriver.keyed.intrinsics import floats_at, prefer_wide_vectors
 from rpudriver.keyed.native import compiled
 
 types: Any = untyped_types
@@ -24,17 +24,6 @@ SCALES = 9
 
 # a sum in whatever order is fastest, as BLAS does it; nothing else is relaxed
 reordered = nb.njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc"})
-
-
-@intrinsic
-def _floats_at(context, address):  # type: ignore[no-untyped-def]
-    """Return the pointer to float32 of an address."""
-    pointer = types.CPointer(types.float32)
-
-    def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.inttoptr(args[0], context.get_value_type(pointer))
-
-    return pointer(types.uint64), build
 
 
 @compiled
@@ -130,7 +119,7 @@ def send_normalised(x_at, stride, out_at, vectors, lines, bound, divisors, lengt
 
     Return whether all divisors are finite and none is zero; only then are the vectors converted.
     """
-    out, good = carray(_floats_at(out_at), (vectors, lines)), True
+    out, good = carray(floats_at(out_at), (vectors, lines)), True
     for b in range(vectors):
         divisors[b] = divide_vector(x_at, b * stride, lines, bound, out_at, b * lines)
         good &= F(0) < divisors[b] < F(np.inf)
@@ -144,7 +133,7 @@ def send_normalised(x_at, stride, out_at, vectors, lines, bound, divisors, lengt
 @compiled
 def receive_normalised(y_at, saturated, divisors, lengths, seed, streams, first, scales, gain):  # type: ignore[no-untyped-def]
     """Do `receive` with outputs ``[B, n]`` at an address, and multiply them by the divisors of their inputs."""
-    y, keys, some = carray(_floats_at(y_at), saturated.shape), (seed, streams, U64(first)), False
+    y, keys, some = carray(floats_at(y_at), saturated.shape), (seed, streams, U64(first)), False
     for b in range(len(y)):
         some |= _receive(y[b], saturated[b], lengths[b], keys, scales, F(gain), b)
         row, by = y[b], divisors[b]
@@ -173,12 +162,12 @@ def receive_columns(y_at, saturated, held_at, columns, sent, length, seed, strea
     held_at : address of float32 ``[columns of the array, n]``, what is subtracted from column ``columns[r]``, or 0.
     sent, length : input of the column after its converter, and its size.
     """
-    y, keys = carray(_floats_at(y_at), saturated.shape), (seed, streams, U64(first))
+    y, keys = carray(floats_at(y_at), saturated.shape), (seed, streams, U64(first))
     lines, some = saturated.shape[1], False
     for r in range(len(saturated)):
         row = y[r]
         if held_at:
-            held = carray(_floats_at(held_at + 4 * lines * columns[r]), lines)
+            held = carray(floats_at(held_at + 4 * lines * columns[r]), lines)
             for n in range(lines):
                 row[n] = F(row[n] - held[n])
         for n in range(lines):
@@ -240,9 +229,9 @@ def _one(weights, x, transposed, y):  # type: ignore[no-untyped-def]
 @compiled
 def multiply_one(weights_at, rows, columns, transposed, x_at, y_at):  # type: ignore[no-untyped-def]
     """Set y to the product of a matrix ``[rows, columns]`` or its transpose with one vector, as `read_one` does."""
-    x = carray(_floats_at(x_at), rows if transposed else columns)
-    y = carray(_floats_at(y_at), columns if transposed else rows)
-    _one(carray(_floats_at(weights_at), (rows, columns)), x, transposed, y)
+    x = carray(floats_at(x_at), rows if transposed else columns)
+    y = carray(floats_at(y_at), columns if transposed else rows)
+    _one(carray(floats_at(weights_at), (rows, columns)), x, transposed, y)
 
 
 @compiled
@@ -252,9 +241,9 @@ def read_one(weights_at, rows, columns, transposed, x_at, y_at, saturated, seed,
     Weights ``[rows, columns]``, inputs and outputs are float32, contiguous and named by their addresses: a tensor tells
     its address ten times faster than it makes an array.
     """
-    weights = carray(_floats_at(weights_at), (rows, columns))
-    x = carray(_floats_at(x_at), rows if transposed else columns)
-    y = carray(_floats_at(y_at), columns if transposed else rows)
+    weights = carray(floats_at(weights_at), (rows, columns))
+    x = carray(floats_at(x_at), rows if transposed else columns)
+    y = carray(floats_at(y_at), columns if transposed else rows)
     keys = (seed, streams, U64(first))
     sent = np.empty(len(x), np.float32)
     _copy(x, sent)

@@ -278,3 +278,14 @@ def prefer_wide_vectors(context):  # type: ignore[no-untyped-def]
         return context.get_dummy_value()
 
     return types.void(), build
+
+
+@intrinsic
+def floats_at(context, address):  # type: ignore[no-untyped-def]
+    """Return the pointer to float32 of an address."""
+    pointer = types.CPointer(types.float32)
+
+    def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.inttoptr(args[0], context.get_value_type(pointer))
+
+    return pointer(types.uint64), build

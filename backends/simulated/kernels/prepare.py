@@ -14,28 +14,17 @@ from rpudriver import trains
 from rpudriver.backends import counting
 from rpudriver.backends.simulated.kernels.caching import compiled_as
 from rpudriver.backends.simulated.kernels.pieces import _cut, slots_of
-from rpudriver.keyed.intrinsics import intrinsic
+from rpudriver.keyed.intrinsics import floats_at
 from rpudriver.keyed.native import compiled
 
 types: Any = untyped_types
 U = np.uint32
 
 
-@intrinsic
-def _floats_at(context, address):  # type: ignore[no-untyped-def]
-    """Return the pointer to float32 of an address."""
-    pointer = types.CPointer(types.float32)
-
-    def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.inttoptr(args[0], context.get_value_type(pointer))
-
-    return pointer(types.uint64), build
-
-
 @compiled
 def _rows(address, stride, samples, lines):  # type: ignore[no-untyped-def]
     """Return float32 ``[samples, lines]`` at an address, rows `stride` numbers apart, contiguous."""
-    memory = carray(_floats_at(address), samples * stride)
+    memory = carray(floats_at(address), samples * stride)
     if stride == lines:
         return memory.reshape(samples, lines)
     rows = np.empty((samples, lines), np.float32)
