@@ -11,6 +11,11 @@
        |- LimitError          a step beyond the armed limits; nothing was sent
        |- NotArmedError       pulses or reads before ``arm()``; nothing was sent
        |- AllocationError     an array that the chip has no room for
+       |- LinkLostError       the cable, the instrument or its process is gone; what was in flight is in the journal
+       |- BoardError          an instrument that refuses: another chip, firmware or state, a value out of its range
+       |- ComplianceError     the current limit was hit while pulsing; outputs are at rest, the rest was not sent
+       |- OwnerError          a chip that another process is using
+       |- JournalError        a journal that is damaged, belongs to another chip or run, or cannot be written
        '- UnsupportedError    something that this chip cannot do
 
 Messages name the value, what is allowed and the cure.
@@ -63,3 +68,26 @@ class AllocationError(BackendError):
 
 class UnsupportedError(BackendError):
     """Something that this chip cannot do."""
+
+
+class LinkLostError(BackendError):
+    """The one error of a link that broke or fell silent: unplugged, timed out, killed at the other end.
+
+    The batch in flight stays open in the journal; the next opening finds out what became of it.
+    """
+
+
+class BoardError(BackendError):
+    """An instrument that refuses: another chip or firmware than the profile says, a value out of its range."""
+
+
+class ComplianceError(BackendError):
+    """The current limit was hit while pulsing: outputs are at rest, and nothing after that pulse was sent."""
+
+
+class OwnerError(BackendError):
+    """A chip that another process is using."""
+
+
+class JournalError(BackendError):
+    """A journal that is damaged, belongs to another chip or run, or cannot be written."""

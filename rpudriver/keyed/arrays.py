@@ -55,8 +55,13 @@ def key(seed: int, stream: str, step: Any) -> tuple[Words, Words]:
     -------
     tuple of uint32 arrays, both of the shape of `step`.
     """
+    return key_of_number(seed, stream_number(stream), step)
+
+
+def key_of_number(seed: int, number: int, step: Any) -> tuple[Words, Words]:
+    """Return what `key` does, for a stream that is known by its number."""
     steps = np.asarray(step, dtype=np.uint64)
-    words = [_word(seed & 0xFFFFFFFF), _word(seed >> 32), _word(stream_number(stream))]
+    words = [_word(seed & 0xFFFFFFFF), _word(seed >> 32), _word(number)]
     words += [_word(steps & np.uint64(0xFFFFFFFF)), _word(steps >> np.uint64(32))]
     keys = []
     for start in (CHAIN_0, CHAIN_1):

@@ -1,0 +1,1 @@
+"""Chip profiles: TOML files, one for each chip on its board."""

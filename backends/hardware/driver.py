@@ -1,0 +1,166 @@
+"""What lies between the hardware backend and one instrument: operations go down as bytes, records come up.
+
+Operations and records are those of a RUN frame in ``docs/protocol.md`` for every instrument: a serial board gets them
+as they are, other drivers decode them (`rpudriver.backends.hardware.operations`). So there is one journal, one set of
+limits and one accounting for all of them.
+"""
+
+import struct
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar, Self, final
+
+_TICKET = struct.Struct("<III")
+
+
+@final
+@dataclass(frozen=True)
+class Ticket:
+    """What identifies a batch on its instrument, known before it is sent and kept in the journal.
+
+    Attributes
+    ----------
+    session : what changes when the instrument restarts.
+    seq : number of the batch within the session.
+    crc : of what is sent.
+    """
+
+    session: int
+    seq: int
+    crc: int
+
+    SIZE: ClassVar[int] = _TICKET.size
+
+    def pack(self) -> bytes:
+        """Return the ticket as bytes."""
+        return _TICKET.pack(self.session, self.seq, self.crc)
+
+    @classmethod
+    def unpack(cls, data: bytes) -> Self:
+        """Return the ticket that `pack` packed."""
+        return cls(*_TICKET.unpack(data))
+
+
+@final
+@dataclass(frozen=True)
+class Reply:
+    """What an instrument says of a batch that it did.
+
+    Attributes
+    ----------
+    records : as in the reply to RUN, one for each operation that was done.
+    tripped : the compliance limit was hit in the last of them and the rest was not done; outputs are at rest.
+    """
+
+    records: bytes
+    tripped: bool = False
+
+
+@final
+@dataclass(frozen=True)
+class KindCodes:
+    """A kind of pulse in converter codes, as in ARM; rails are (row active, row rest, column active, column rest)."""
+
+    up: tuple[int, int, int, int]
+    down: tuple[int, int, int, int]
+    gate: int
+    ways: int  # bit 0 up, bit 1 down
+    width_ns: int
+    gap_ns: int
+
+
+@final
+@dataclass(frozen=True)
+class Settings:
+    """What an instrument is armed with: never more than the chip profile allows; codes as in ARM.
+
+    Attributes
+    ----------
+    kinds : kinds of pulse by their number in operations.
+    """
+
+    kinds: tuple[KindCodes, ...]
+    max_input: int
+    max_bl: int
+    compliance: int
+    read_us: int
+    max_run_us: int
+    watchdog_ms: int
+
+
+@final
+@dataclass(frozen=True)
+class Identity:
+    """Who answers at the end of a cable, and what state it is in.
+
+    Attributes
+    ----------
+    chip : name of the chip.
+    firmware : what runs there, for people.
+    session : see `Ticket`.
+    armed, reason : state, and the word for why it is not armed.
+    pulses : device pulses that the instrument has counted over its life, None where it counts none.
+    """
+
+    chip: str
+    firmware: str
+    session: int
+    armed: bool
+    reason: str
+    pulses: int | None
+
+
+class Driver(ABC):
+    """One instrument. Opening it changes no output.
+
+    Every wait is bounded, and whatever breaks the link raises `LinkLostError`.
+    """
+
+    @abstractmethod
+    def connect(self) -> Identity:
+        """Find out who is there, and refuse who is not what the profile says; no output is changed.
+
+        Raises
+        ------
+        LinkLostError, BoardError
+        """
+
+    @property
+    @abstractmethod
+    def largest(self) -> tuple[int, int]:
+        """Bytes of operations and of records that one batch may have."""
+
+    @abstractmethod
+    def arm(self, settings: Settings) -> None:
+        """Set the limits and allow batches; outputs stay at rest."""
+
+    @abstractmethod
+    def stamp(self, operations: bytes) -> Ticket:
+        """Return the ticket of the next batch; sends nothing."""
+
+    @abstractmethod
+    def run(self, ticket: Ticket, operations: bytes) -> Reply:
+        """Do a batch exactly once.
+
+        Raises
+        ------
+        LinkLostError
+            If it cannot be known whether it was done: `settle` is to find out, with the next connection.
+        BoardError
+            If it was refused; nothing was done.
+        """
+
+    @abstractmethod
+    def settle(self, ticket: Ticket, operations: bytes) -> Reply | None:
+        """Return what became of a batch whose reply never came, None where nobody can tell: it is never sent anew.
+
+        A batch that is known not to have been done is done now.
+        """
+
+    @abstractmethod
+    def idle(self) -> None:
+        """Put all outputs at rest and disarm; the last resort, so it works in every state."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of the instrument; closing twice is harmless."""

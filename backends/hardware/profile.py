@@ -1,0 +1,225 @@
+"""A chip and its board in volts, amperes and nanoseconds: the profile, a TOML file that says what a code is.
+
+Volts exist here and below only. What the profile allows is what its owner wants: the board's firmware has limits of its
+own, and a profile that is wider than those is refused when the board says so.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from rpudriver.backends.capabilities import Capabilities, Nominal, NonNegative, Positive, PulseKind, Units
+from rpudriver.backends.hardware.driver import KindCodes, Settings
+from rpudriver.backends.validation import Limits
+from rpudriver.config.model import StrictModel, did_you_mean, parse, read_toml
+from rpudriver.errors import ConfigError
+
+CHIPS = Path(__file__).parent / "chips"
+WAYS = {"up": 1, "down": 2, "both": 3}
+
+# Rails in parts of the volts across a selected device: (row active, row rest, column active, column rest).
+# V/2: half-selected devices see half, others nothing. V/3: all others see a third. With a transistor in each cell only
+# the selected rows conduct, and floating lines take whatever their devices give them.
+SCHEMES: dict[str, tuple[float, float, float, float]] = {
+    "v/2": (1 / 2, 0.0, -1 / 2, 0.0),
+    "v/3": (1.0, 1 / 3, 0.0, 2 / 3),
+    "1t1r": (1.0, 0.0, 0.0, 0.0),
+    "floating": (1.0, 0.0, 0.0, 0.0),
+}
+
+
+class Converters(StrictModel):
+    """What codes are on this board."""
+
+    input_bits: Annotated[int, Field(ge=2, le=16)]  # of the converters that read voltages come from
+    output_bits: Annotated[int, Field(ge=2, le=16)]
+    volts_per_rail_code: Positive
+    volts_per_input_code: Positive
+    volts_per_gate_code: Positive = 1e-3
+    amperes_full_scale: Positive  # of an output converter's largest code
+    amperes_per_compliance_code: Positive = 1e-6
+
+
+class Timing(StrictModel):
+    """How long things take, on the chip and on the board."""
+
+    read_s: Positive  # one vector
+    slot_gap_s: NonNegative = 0.0
+    watchdog_s: Annotated[float, Field(ge=0.02, le=60)] = 0.5  # of silence, after which an armed board goes safe
+
+
+class Kind(StrictModel):
+    """A kind of pulse: volts across a selected device, and how strongly it acts."""
+
+    volts_up: Annotated[float, Field(ge=0)]
+    volts_down: Annotated[float, Field(le=0)]
+    width_s: Positive
+    polarity: Literal["both", "up", "down"] = "both"
+    strength: Positive = 1.0
+    gate_volts: NonNegative = 0.0
+    coincidence_energy_j: NonNegative = 0.0
+    line_pulse_energy_j: NonNegative = 0.0
+
+
+class Envelope(StrictModel):
+    """What this chip must never see more of."""
+
+    line_volts: Positive  # on any line, against ground
+    cell_volts: Positive  # across a selected device
+    half_volts: Positive  # across a device of which one line or none is selected
+    gate_volts: NonNegative = 0.0
+    read_volts: Positive
+    width_s: Positive
+    compliance_a: Positive
+    batch_energy_j: Positive  # of all pulses of one sequence of steps
+    batch_s: Positive  # duration of one frame on the board
+    device_pulses: Annotated[int, Field(ge=1)]  # endurance: in the life of a device
+
+
+class ChipProfile(StrictModel):
+    """A chip on a board; see the files in ``chips/`` for examples with reasons."""
+
+    source: str
+    chip: Annotated[str, Field(min_length=1, max_length=16, pattern=r"^[\x21-\x7e]+$")]  # the board says who it is
+    rows: Annotated[int, Field(ge=1, le=4096)]
+    columns: Annotated[int, Field(ge=1, le=4096)]
+    arrays: Annotated[int, Field(ge=1, le=255)]
+    longest_bl: Annotated[int, Field(ge=1, le=65535)]
+    transposed_reads: bool
+    biasing: Literal["v/2", "v/3", "1t1r", "floating"]
+    siemens_per_unit: Positive
+    output_noise: NonNegative = 0.0  # s_mv of one read, chip units
+    read_energy_j: NonNegative = 0.0
+    converters: Converters
+    timing: Timing
+    kinds: Annotated[dict[str, Kind], Field(max_length=16)]
+    envelope: Envelope
+    device: Nominal
+
+    @model_validator(mode="after")
+    def _inside_its_envelope(self) -> "ChipProfile":
+        for problem in self._problems():
+            raise ValueError(problem)
+        return self
+
+    def _problems(self) -> list[str]:
+        """Return what goes beyond the envelope, in words."""
+        e = self.envelope
+        found = [("read volts (units and input converter)", self.read_volts, e.read_volts)]
+        for name, kind in self.kinds.items():
+            row, row_rest, column, column_rest = SCHEMES[self.biasing]
+            found.append((f"kinds.{name}.width_s", kind.width_s, e.width_s))
+            found.append((f"kinds.{name}.gate_volts", kind.gate_volts, e.gate_volts))
+            for way, volts in (("volts_up", kind.volts_up), ("volts_down", -kind.volts_down)):
+                where = f"kinds.{name}.{way} with biasing {self.biasing}"
+                line = max(abs(row), abs(row_rest), abs(column), abs(column_rest)) * volts
+                others = max(abs(row - column_rest), abs(row_rest - column), abs(row_rest - column_rest)) * volts
+                if self.biasing == "1t1r":  # other rows' transistors are closed; the selected row's other columns rest
+                    others = 0.0
+                found += [(f"{where}, across a device", volts, e.cell_volts), (f"{where}, on a line", line, e.line_volts)]
+                found.append((f"{where}, across half-selected devices", others, e.half_volts))
+        slack = 1 + 1e-9  # halves and thirds of a limit are not exact in binary
+        return [
+            f"{what} = {value:g} is beyond the envelope's {most:g}; lower it, or widen [envelope] if the chip bears it"
+            for what, value, most in found
+            if not value <= most * slack
+        ]
+
+    @property
+    def read_volts(self) -> float:
+        """Volts of the largest input."""
+        return self.converters.volts_per_input_code * self.input_codes
+
+    @property
+    def input_codes(self) -> int:
+        """Largest input code; it stands for an input of 1."""
+        return int(2 ** (self.converters.input_bits - 1) - 1)
+
+    @property
+    def output_codes(self) -> int:
+        """Largest output code."""
+        return int(2 ** (self.converters.output_bits - 1) - 1)
+
+    @property
+    def output_bound(self) -> float:
+        """Full scale of the output converter in chip units."""
+        bound = self.converters.amperes_full_scale / (self.siemens_per_unit * self.read_volts)
+        return float(f"{bound:.12g}")  # 12, not 11.999999999999998
+
+    def kind_names(self) -> list[str]:
+        """Return the names of the kinds in the order of their numbers."""
+        return sorted(self.kinds)
+
+    def capabilities(self) -> Capabilities:
+        """Return what algorithms may know of the chip."""
+        return Capabilities(
+            rows=self.rows,
+            columns=self.columns,
+            arrays=self.arrays,
+            input_bits=self.converters.input_bits,
+            output_bits=self.converters.output_bits,
+            input_bound=1.0,
+            output_bound=self.output_bound,
+            longest_bl=self.longest_bl,
+            transposed_reads=self.transposed_reads,
+            summed_reads=False,  # sums are made on the host, one read for each array
+            output_noise=self.output_noise,
+            read_time_s=self.timing.read_s,
+            read_energy_j=self.read_energy_j,
+            slot_gap_s=self.timing.slot_gap_s,
+            units=Units(siemens_per_unit=self.siemens_per_unit, volts_per_input=self.read_volts),
+            kinds={name: PulseKind(**kind.model_dump(exclude={"gate_volts"})) for name, kind in self.kinds.items()},
+            device=self.device,
+        )
+
+    def settings(self, limits: Limits) -> Settings:
+        """Return what a board is armed with under some limits; kinds that are not armed go no way."""
+        c = self.converters
+        longest, largest = limits.within(self.capabilities())
+        return Settings(
+            kinds=tuple(self._codes(name, limits.kinds) for name in self.kind_names()),
+            max_input=round(largest * self.input_codes),
+            max_bl=longest,
+            compliance=int(self.envelope.compliance_a / c.amperes_per_compliance_code * (1 + 1e-9)),
+            read_us=max(1, round(self.timing.read_s * 1e6)),
+            max_run_us=int(self.envelope.batch_s * 1e6 * (1 + 1e-9)),
+            watchdog_ms=round(self.timing.watchdog_s * 1e3),
+        )
+
+    def _codes(self, name: str, armed: frozenset[str] | None) -> KindCodes:
+        kind, c = self.kinds[name], self.converters
+
+        def rails(volts: float) -> tuple[int, int, int, int]:
+            row, row_rest, column, column_rest = (
+                round(part * volts / c.volts_per_rail_code) for part in SCHEMES[self.biasing]
+            )
+            return row, row_rest, column, column_rest
+
+        return KindCodes(
+            up=rails(kind.volts_up),
+            down=rails(kind.volts_down),
+            gate=round(kind.gate_volts / c.volts_per_gate_code),
+            ways=WAYS[kind.polarity] if armed is None or name in armed else 0,
+            width_ns=round(kind.width_s * 1e9),
+            gap_ns=round(self.timing.slot_gap_s * 1e9),
+        )
+
+
+def chip_names() -> list[str]:
+    """Return the names of the chip profiles that ship with the package."""
+    return sorted(path.stem for path in CHIPS.glob("*.toml"))
+
+
+def load_chip(name: str) -> ChipProfile:
+    """Return a shipped chip profile (by name) or one from a TOML file (by path).
+
+    Raises
+    ------
+    ConfigError
+        If there is none, or if it contradicts itself: kinds beyond its envelope, say.
+    """
+    path = Path(name) if name.endswith(".toml") else CHIPS / f"{name}.toml"
+    if not path.exists():
+        raise ConfigError(f"no chip {name!r}" + did_you_mean(name, chip_names()))
+    return parse(ChipProfile, read_toml(path), f"chip {name!r}")
