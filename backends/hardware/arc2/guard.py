@@ -1,0 +1,98 @@
+"""The voltage guard: every call of a batch is held against the chip's envelope before the library sees any of them.
+
+The library clips what is beyond 10 V without a word, and lengthens short pulses; here either is an error.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+
+from rpudriver.backends.hardware.arc2.calls import Bias, Call, Delay, Fire, Program, Sense
+from rpudriver.backends.hardware.arc2.wiring import (
+    CLUSTER,
+    LARGEST_VOLTS,
+    LONGEST_NS,
+    SHORTEST_NS,
+    Wiring,
+)
+from rpudriver.errors import BoardError
+
+VOLTS_PER_CODE = 3.05179e-4  # of the library, which rounds (volts + 10) / 3.05179e-4 in single precision
+SLACK = 1e-6  # volts: sums of rails are not exact in binary
+
+
+def code(volts: float) -> int:
+    """Return the code of ArC TWO's converter for volts."""
+    return round(float((np.float32(volts) + np.float32(LARGEST_VOLTS)) / np.float32(VOLTS_PER_CODE)))
+
+
+def rises(volts: float) -> bool:
+    """Tell which polarity a pulse from 0 V has: the library takes one that stays where it is for a falling one."""
+    return code(volts) > code(0.0)
+
+
+@final
+@dataclass(frozen=True)
+class Guard:
+    """What no call may exceed: volts on a line, across a device and of a read, and the width of a pulse in ns."""
+
+    wiring: Wiring
+    line_volts: float
+    cell_volts: float
+    read_volts: float
+    width_ns: int
+    total_ns: int
+
+    def check(self, program: Program) -> None:
+        """Raise `BoardError` for the first call that is out of bounds; nothing was sent then."""
+        total = 0
+        for position, call in enumerate(program):
+            problem = self._problem(call)
+            if problem:
+                raise BoardError(f"ArC TWO, call {position}: {problem}; nothing was sent")
+            total += call.nanos if isinstance(call, Fire | Delay) else 0
+        if total > self.total_ns:
+            raise BoardError(
+                f"ArC TWO: the pulses and waits last {total} ns, {self.total_ns} are armed; send less at once"
+            )
+
+    def _problem(self, call: Call) -> str | None:
+        match call:
+            case Fire():
+                return self._volts(dict(call.volts), self.line_volts) or self._pulse(call)
+            case Bias():
+                return self._volts(dict(call.volts), self.read_volts)
+            case Sense():
+                return self._channels(call.channels)
+            case Delay():
+                return None if call.nanos >= 0 else f"a delay of {call.nanos} ns"
+
+    def _channels(self, channels: tuple[int, ...]) -> str | None:
+        known = self.wiring.rows + self.wiring.columns
+        strange = [channel for channel in channels if channel not in known]
+        return f"channels {strange} are not wired to this chip" if strange else None
+
+    def _volts(self, volts: dict[int, float], most: float) -> str | None:
+        most = min(most, LARGEST_VOLTS)
+        for channel, value in volts.items():
+            if not (math.isfinite(value) and abs(value) <= most + SLACK):
+                return f"{value:g} V on channel {channel} is outside -{most:g} .. {most:g} V"
+        return self._channels(tuple(volts))
+
+    def _pulse(self, call: Fire) -> str | None:
+        volts, longest = dict(call.volts), min(self.width_ns, LONGEST_NS)
+        if not SHORTEST_NS <= call.nanos <= longest:
+            return f"a pulse of {call.nanos} ns is outside {SHORTEST_NS} .. {longest} ns"
+        rows = [volts[channel] for channel in self.wiring.rows if channel in volts]
+        columns = [volts[channel] for channel in self.wiring.columns if channel in volts]
+        if rows and columns:
+            worst = max(max(rows) - min(columns), max(columns) - min(rows))
+            if worst > self.cell_volts + SLACK:
+                return f"{worst:g} V across a device is beyond {self.cell_volts:g} V"
+        polarity: dict[int, bool] = {}
+        for channel, value in call.volts:
+            if polarity.setdefault(channel // CLUSTER, rises(value)) != rises(value):
+                return f"channel {channel} at {value:g} V pulses the other way than others of its cluster of {CLUSTER}"
+        return None
