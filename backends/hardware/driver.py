@@ -154,7 +154,15 @@ class Driver(ABC):
     def settle(self, ticket: Ticket, operations: bytes) -> Reply | None:
         """Return what became of a batch whose reply never came, None where nobody can tell: it is never sent anew.
 
-        A batch that is known not to have been done is done now.
+        A batch that is known not to have been done is done now. To be called before `arm`, after which an instrument
+        may not remember.
+
+        Raises
+        ------
+        NotArmedError
+            If the batch was not done, and the instrument is not armed: arm it, then settle again.
+        LinkLostError
+            If the link broke once more: settle with the next connection.
         """
 
     @abstractmethod
