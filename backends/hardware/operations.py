@@ -226,3 +226,8 @@ class _Cursor:
 def record(codes: Codes | None = None, tripped: bool = False) -> bytes:
     """Return the record of an operation: of a read with its codes ``[vectors, outputs]``."""
     return bytes([TRIPPED if tripped else 0]) + (b"" if codes is None else codes.astype("<i2").tobytes())
+
+
+def one_hot_codes(lines: int, code: int) -> Codes:
+    """Return the vectors ``[lines, lines]`` that drive one line after the other."""
+    return np.eye(lines, dtype=np.int16) * np.int16(code)
