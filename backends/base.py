@@ -327,7 +327,7 @@ class CrossbarBackend(ABC):
             self._load(self._state.arrays[name], entry["state"])
         self._state.meter = CostMeter(**snapshot["cost"])
 
-    def keep_journal(self, path: Path, resume: bool) -> None:
+    def keep_journal(self, path: Path, resume: bool) -> None:  # noqa: B027 - simulators need none
         """Keep a journal of a run in a file, or go on with it; called before anything is sent.
 
         Simulators need none: their snapshots hold the devices. On a real chip a run that is resumed starts from the
@@ -372,7 +372,9 @@ class CrossbarBackend(ABC):
         Sums occur only where the chip can sum, scans only where `takes_scans` is set.
         """
 
-    def _admit(self, steps: Sequence[Step], tallies: Sequence[Tally | None]) -> None:
+    def _admit(  # noqa: B027 - most chips refuse nothing more
+        self, steps: Sequence[Step], tallies: Sequence[Tally | None]
+    ) -> None:
         """Refuse steps that go beyond what only this chip knows of, its endurance for example; nothing is sent yet.
 
         `tallies` are those of the steps' trains, None where a step has none. Called after all other checks.

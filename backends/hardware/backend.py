@@ -31,7 +31,7 @@ from rpudriver.backends.hardware.profile import ChipProfile
 from rpudriver.backends.updates import Bounds, Done, Update
 from rpudriver.backends.validation import Limits
 from rpudriver.errors import BackendError, CheckpointError, JournalError
-from rpudriver.types import Array, Cell, Placement, Port, Pulse, Read, ReadResult, Step, Wait
+from rpudriver.types import Array, Cell, Placement, Port, Pulse, Read, ReadResult, Scan, Step, Wait
 
 log = logging.getLogger("rpudriver.hardware")
 
@@ -123,8 +123,8 @@ class HardwareBackend(CrossbarBackend):
         check_sequence(steps, tallies, self._profile)
         self._care.counters.admit(
             (place, step.trains, step.repeat if isinstance(step, Pulse) else 1)
-            for step, tally in zip(steps, tallies, strict=True)
-            if tally is not None
+            for step in steps
+            if isinstance(step, (Pulse, Scan))
             for place in _pulsed(step)
         )
 
@@ -140,7 +140,7 @@ class HardwareBackend(CrossbarBackend):
             return None  # which is refused, and said how, where the step is checked
         self._admit([step], [found])
         self._count([Numbered(step)])
-        described = encoding.describe(update.x.cpu(), update.d.cpu(), update.source, update.first, tuple(drawing))
+        described = encoding.describe(update.x.cpu(), update.d.cpu(), update.source, update.first, drawing)
         pieces = [
             piece
             for flip, place in enumerate(_pulsed(step))
@@ -173,7 +173,9 @@ class HardwareBackend(CrossbarBackend):
                     codes[owners[done]].append(np.frombuffer(records, "<i2", (piece.reply - 1) // 2, at + 1))
                 at, done = at + piece.reply, done + 1
             if at != len(records):
-                raise BackendError(f"the instrument answered {len(records)} bytes of records, not {at}; mend its driver")
+                raise BackendError(
+                    f"the instrument answered {len(records)} bytes of records, not {at}; mend its driver"
+                )
         return [self._result(n.step, found) for n, found in zip(steps, codes, strict=True) if isinstance(n.step, Read)]
 
     def _count(self, steps: Sequence[Numbered]) -> None:
@@ -191,7 +193,12 @@ class HardwareBackend(CrossbarBackend):
                     piece
                     for flip, place in enumerate(_pulsed(step))  # the partner of a pair moves the other way
                     for piece in encoding.pulse_pieces(
-                        _rectangle(step.array, place), self._timing(step.kind), step.trains, step.repeat, bool(flip), self._room
+                        _rectangle(step.array, place),
+                        self._timing(step.kind),
+                        step.trains,
+                        step.repeat,
+                        bool(flip),
+                        self._room,
                     )
                 ]
             case Read():
@@ -228,10 +235,10 @@ class HardwareBackend(CrossbarBackend):
             raise CheckpointError(str(error)) from error
 
 
-def _pulsed(step: Step) -> tuple[Placement, ...]:
+def _pulsed(step: Pulse | Scan) -> tuple[Placement, ...]:
     """Return the rectangles that a step's trains reach."""
-    array = step.array  # type: ignore[union-attr]
-    if getattr(step, "port", Port.DEVICE) is Port.REFERENCE:
+    array = step.array
+    if isinstance(step, Pulse) and step.port is Port.REFERENCE:
         return array.parts[1:]
     return array.parts if array.cell is Cell.PAIR else array.parts[:1]
 

@@ -114,7 +114,9 @@ def _put_samples(out, at, room, arrays, first, most_slots):  # type: ignore[no-u
     slots, b = 0, first
     while b < len(bl):
         length = bl[b]
-        largest = 2 + 2 * ((columns + 7) // 8 + (rows + 7) // 8) + (columns * length + 7) // 8 + (rows * length + 7) // 8
+        largest = (
+            2 + 2 * ((columns + 7) // 8 + (rows + 7) // 8) + (columns * length + 7) // 8 + (rows * length + 7) // 8
+        )
         if at + largest > room or (slots + 4 * length > most_slots and b > first):
             break
         out[at], out[at + 1] = _U8(length & 255), _U8(length >> 8)
@@ -156,11 +158,11 @@ def _passes(where: Rectangle, timing: Timing, trains: PulseTrains, flip: bool, r
         stop, after, slots = _put_samples(out, _PULSE_SIZE, limit, arrays, first, most)
         if after == first or slots > most:
             raise LimitError(
-                f"a sample of BL {int(trains.bl[first])} on {where.rows} x {where.columns} devices does not fit a frame "
+                f"a sample of BL {int(trains.bl[first])} on {where.rows} x {where.columns} devices fits no frame "
                 f"of {room.request} bytes and {room.ns * 1e-9:g} s of this board; draw shorter trains"
             )
-        wire.OPERATION.pack_into(out, 0, wire.PULSE, wire.FLIP if flip else 0, stop - wire.OPERATION.size)
-        _put_pulse_head(out, where, timing.kind, after - first, 1)
+        wire.OPERATION.pack_into(out.data, 0, wire.PULSE, wire.FLIP if flip else 0, stop - wire.OPERATION.size)
+        _put_pulse_head(out.data, where, timing.kind, after - first, 1)
         found.append(Piece(out[:stop].tobytes(), 1, slots * timing.slot_ns))
         first = after
     return found
@@ -206,8 +208,9 @@ def describe(
     """Return what `draw_trains` would draw, as thresholds; `options` are those of `rpudriver.trains.thresholds`."""
     x_thresholds, d_thresholds, bl = thresholds(x, d, options)
     x_stream, d_stream = source.streams
-    signs = [(values < 0).numpy() for values in (x, d)]
-    return Drawn(source.seed, int(x_stream), int(d_stream), first, x_thresholds, d_thresholds, *signs, bl)
+    x_negative, d_negative = ((values < 0).numpy() for values in (x, d))
+    streams = int(x_stream), int(d_stream)
+    return Drawn(source.seed, *streams, first, x_thresholds, d_thresholds, x_negative, d_negative, bl)
 
 
 def drawn_pieces(where: Rectangle, timing: Timing, drawn: Drawn, flip: bool, room: Room) -> list[Piece]:
@@ -247,11 +250,11 @@ def _drawn_sample(drawn: Drawn, b: int) -> tuple[bytes, int]:
     if not bl:
         return b"\0\0", 0
     parts, phases = [bl.to_bytes(2, "little")], 1
-    for thresholds, negative in ((drawn.x[b], drawn.x_negative[b]), (drawn.d[b], drawn.d_negative[b])):
-        fires = thresholds > 0
+    for limits, negative in ((drawn.x[b], drawn.x_negative[b]), (drawn.d[b], drawn.d_negative[b])):
+        fires = limits > 0
         signs = negative[fires]
         parts += [np.packbits(flags, bitorder="little").tobytes() for flags in (fires, signs)]
-        parts.append((thresholds[fires] - _U64(1)).astype("<u4").tobytes())
+        parts.append((limits[fires] - _U64(1)).astype("<u4").tobytes())
         phases *= int(signs.any()) + int((~signs).any())
     return b"".join(parts), bl * phases
 
@@ -292,7 +295,9 @@ def read_pieces(
     second_head = b"" if second is None else wire.SECOND_HEAD.pack(second.array, second.row, second.column)
     fixed = _READ_SIZE + len(second_head)
     request = min(room.request, wire.OPERATION.size + LARGEST_FIELD)
-    at_once = min((request - fixed) // each, (room.reply - 1) // (2 * outputs), room.ns // form.vector_ns, LARGEST_FIELD)
+    at_once = min(
+        (request - fixed) // each, (room.reply - 1) // (2 * outputs), room.ns // form.vector_ns, LARGEST_FIELD
+    )
     if at_once < 1:
         raise LimitError(f"a vector of {inputs} inputs and {outputs} outputs does not fit a frame of this board")
     flags = (wire.TRANSPOSED if transposed else 0) | (wire.DIFFERENTIAL if second is not None else 0)

@@ -101,7 +101,7 @@ class Ledger:
         if reply.tripped:
             raise ComplianceError(
                 f"batch {self.position - 1}: the current limit was hit; outputs are at rest and the rest was not sent. "
-                "Look for a shorted device, lower the volts, or raise compliance_a in the chip's envelope; then arm again"
+                "Look for a shorted device, lower the volts or raise the envelope's compliance_a; then arm again"
             )
         return reply
 

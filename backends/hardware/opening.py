@@ -62,7 +62,7 @@ def open_chip(options: ChipOptions, make_driver: Callable[[ChipProfile], Driver]
         driver = make_driver(profile)
         try:
             identity = driver.connect()
-            counters = DeviceCounters.open(folder / "pulses", profile, flush=options.durable == "power")
+            counters = DeviceCounters.open(folder / "pulses.npy", profile, power=options.durable == "power")
             care = Care(owner, counters, folder / "journals", options.durable)
             return HardwareBackend(profile, driver, identity, care)
         except BaseException:

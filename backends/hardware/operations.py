@@ -77,6 +77,13 @@ class PulseOperation:
     samples: Sequence[Sample]
     repeat: int
 
+    def counts(self) -> npt.NDArray[np.int64]:
+        """Return the signed number of pulses that each device of the rectangle gets, ``[rows, columns]``."""
+        total = np.zeros((self.where.rows, self.where.columns), np.int64)
+        for sample in self.samples:
+            total += sample.counts(self.flip)
+        return total * self.repeat
+
 
 @final
 @dataclass(frozen=True, eq=False)

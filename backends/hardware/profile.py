@@ -117,7 +117,10 @@ class ChipProfile(StrictModel):
                 others = max(abs(row - column_rest), abs(row_rest - column), abs(row_rest - column_rest)) * volts
                 if self.biasing == "1t1r":  # rows that are not selected do not conduct
                     others = abs(row - column_rest) * volts
-                found += [(f"{where}, across a device", volts, e.cell_volts), (f"{where}, on a line", line, e.line_volts)]
+                found += [
+                    (f"{where}, across a device", volts, e.cell_volts),
+                    (f"{where}, on a line", line, e.line_volts),
+                ]
                 found.append((f"{where}, across half-selected devices", others, e.half_volts))
         slack = 1 + 1e-9  # halves and thirds of a limit are not exact in binary
         return [

@@ -62,7 +62,7 @@ class EmulatedBoard:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._socket = Path(self._scratch.name) / "chip"
         self.port = str(self.folder / "port")
-        self._binary = build_host(sanitize=sanitize, **board_defines(self.profile))
+        self._binary = build_host(None, sanitize, "host", **board_defines(self.profile))
         options = {"chip": chip, "preset": preset, "seed": seed, "device": device or {}, "read": read or {}, **physics}
         self._firmware: subprocess.Popen[bytes] | None = None
         self._chip = self._start_chip(options)
@@ -111,7 +111,7 @@ class EmulatedBoard:
         )
         end = time.monotonic() + PORT_S
         while not os.path.exists(self.port):
-            if not self.running or time.monotonic() > end:
+            if self._firmware.poll() is not None or time.monotonic() > end:
                 raise LinkLostError(f"the firmware does not start: {self.problem()}")
             time.sleep(0.002)
 

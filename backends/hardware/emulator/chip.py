@@ -157,7 +157,9 @@ class EmulatedChip:
         ]
         lowest = self.middle_siemens + self.profile.siemens_per_unit * min(float(b.weights.min()) for b in self.banks)
         if not 0 <= self.disturb < 1 or self.line_ohms < 0:
-            raise ConfigError(f"disturb = {self.disturb} must lie in [0, 1), line_ohms = {self.line_ohms} be at least 0")
+            raise ConfigError(
+                f"disturb = {self.disturb} must lie in [0, 1), line_ohms = {self.line_ohms} be at least 0"
+            )
         if lowest <= 0:
             raise ConfigError(f"middle_siemens = {self.middle_siemens} leaves a device with {lowest:g} S; raise it")
 

@@ -15,7 +15,7 @@ from rpudriver.types import Array
 
 def add_chip(parser: argparse.ArgumentParser) -> None:
     """Add the arguments that say which chip."""
-    parser.add_argument("backend", metavar="BACKEND", help="serial-board, scpi-bench or arc2; see `rpudriver backends list`")
+    parser.add_argument("backend", metavar="BACKEND", help="such as serial-board; see `rpudriver backends list`")
     parser.add_argument(
         "--set", metavar="KEY=VALUE", action="append", default=[], dest="overrides",
         help="an option of the backend: port=/dev/ttyACM0, chip=my-chip.toml",

@@ -87,7 +87,7 @@ def _table(path: Path, input_bits: int) -> None:
         for n, operation in enumerate(wire.decode(waiting, input_bits)):
             if isinstance(operation, wire.PulseOperation):
                 where = operation.where
-                counts = sum(sample.counts(operation.flip) for sample in operation.samples) * operation.repeat
+                counts = operation.counts()
                 for row, column in np.argwhere(counts).tolist():
                     place = where.array, where.row + row, where.column + column
                     out.writerow((line.number, n, *place, operation.kind, int(counts[row, column])))

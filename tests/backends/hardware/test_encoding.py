@@ -1,5 +1,7 @@
 """What is encoded is what was meant, in frames that hold it: taken apart again by the other reader of the protocol."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -150,7 +152,7 @@ def test_batches_hold_all_pieces_in_order_and_no_more_than_fits(sizes: list[tupl
         assert sum(len(piece.data) for piece in batch) <= 20
         assert sum(piece.reply for piece in batch) <= 15
         assert sum(piece.ns for piece in batch) <= 12
-    for one, other in zip(found, found[1:], strict=False):  # no batch is smaller than it need be
+    for one, other in itertools.pairwise(found):  # no batch is smaller than it need be
         joined = [*one, other[0]]
         assert (
             sum(len(p.data) for p in joined) > 20 or sum(p.reply for p in joined) > 15 or sum(p.ns for p in joined) > 12
