@@ -47,6 +47,9 @@ class Type(IntEnum):
     NOTE = 6
 
 
+_TYPES = frozenset(Type)
+
+
 @final
 @dataclass(frozen=True)
 class Header:
@@ -298,8 +301,8 @@ class Journal:
                 problem = self._problem(record.type, record.payload)
                 if problem:
                     raise JournalError(
-                        f"{self.path} is damaged: the record at byte {record.offset}, of type {record.type}, {problem}"
-                        "; put a good copy in its place"
+                        f"{self.path} is damaged: the record at byte {record.offset}, of type {record.type}, "
+                        f"{problem}; put a good copy in its place"
                     )
                 self._take(record)
 
@@ -314,14 +317,14 @@ class Journal:
         count = len(self._intents)
         if what in (Type.OPEN, Type.NOTE):
             return None if (self._end == 0) == (what == Type.OPEN) else "is out of place: OPEN is first, and only once"
-        if what not in tuple(Type) or len(payload) < _NUMBER.size:
+        if what not in _TYPES or len(payload) < _NUMBER.size:
             return "is not known to this version of rpudriver"
         (number,) = _NUMBER.unpack_from(payload)
         if number != (count if what == Type.INTENT else count - 1):
             return f"of batch {number} is out of order: {count} batches are known, numbered from 0"
-        in_order = {Type.INTENT: not self._pending, Type.REREAD: self._uncertain}.get(Type(what), self._pending)
-        if not in_order:
-            state = "no" if self._pending else "an uncertain" if self._uncertain else "its"
+        pending, uncertain = self._pending, self._uncertain
+        if not (uncertain if what == Type.REREAD else not pending if what == Type.INTENT else pending):
+            state = "no" if pending else "an uncertain" if uncertain else "its"
             return f"of batch {number} is out of order: the last batch has {state} outcome"
         return None
 

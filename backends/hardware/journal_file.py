@@ -76,7 +76,7 @@ def _next(file: BinaryIO, path: Path, at: int) -> Record | None:
         raise _damaged(path, at)
     _, number, _, length = HEAD.unpack(head)
     if head != _head(number, length):
-        if _only_zeros(file, head):
+        if head[0] in (0, MARK) and _only_zeros(file):
             return None
         raise _damaged(path, at)
     body = file.read(length + TAIL.size)
@@ -84,19 +84,15 @@ def _next(file: BinaryIO, path: Path, at: int) -> Record | None:
         return None
     payload, tail = body[:length], body[length:]
     if tail != TAIL.pack(zlib.crc32(payload, zlib.crc32(head))):
-        if _only_zeros(file, tail):
+        if not any(tail) and _only_zeros(file):
             return None
         raise _damaged(path, at)
     return Record(at, at + HEAD.size + len(body), number, payload)
 
 
-def _only_zeros(file: BinaryIO, first: bytes) -> bool:
+def _only_zeros(file: BinaryIO) -> bool:
     """Return whether nothing but zeros is left: a power cut can leave a file longer than what was written of it."""
-    while first:
-        if first.count(0) < len(first):
-            return False
-        first = file.read(CHUNK)
-    return True
+    return all(chunk.count(0) == len(chunk) for chunk in iter(lambda: file.read(CHUNK), b""))
 
 
 def _damaged(path: Path, at: int) -> JournalError:
@@ -196,8 +192,8 @@ class RecordFile:
                 os.ftruncate(self._fd, size)
             except OSError as error:
                 raise JournalError(
-                    f"half a record at the end of {self.path} cannot be put aside: {error.strerror}; make room, "
-                    "then resume"
+                    f"half a record at the end of {self.path} cannot be put aside: {error.strerror}; make room, then "
+                    "resume"
                 ) from error
         return len(torn)
 
