@@ -21,7 +21,9 @@ KNOWN = [  # of Cheshire and Baker, and of the corners: 253 to 255 bytes without
     (b"a" * 255, b"\xff" + b"a" * 254 + b"\2a"),
     (b"a" * 254 + b"\0", b"\xff" + b"a" * 254 + b"\1\1"),
 ]
-BYTES = st.lists(st.sampled_from([b"\0", b"\1", b"\xff", b"a" * 253, b"b" * 254, b"c" * 300]), max_size=12).map(b"".join)
+BYTES = st.lists(st.sampled_from([b"\0", b"\1", b"\xff", b"a" * 253, b"b" * 254, b"c" * 300]), max_size=12).map(
+    b"".join
+)
 
 
 @pytest.mark.parametrize(("plain", "stuffed"), KNOWN)
