@@ -24,11 +24,13 @@ IDLED, ARMED, SAFE = range(3)
 
 def stuff(data: bytes) -> bytes:
     """COBS, block by block."""
-    out = b""
-    for piece in data.split(b"\0"):
-        while len(piece) > 254:
-            out, piece = out + b"\xff" + piece[:254], piece[254:]
-        out += bytes([len(piece) + 1]) + piece
+    out, (*pieces, last) = b"", data.split(b"\0")
+    for piece in pieces:
+        out += b"".join(b"\xff" + piece[at : at + 254] for at in range(0, len(piece) - 253, 254))
+        tail = piece[len(piece) // 254 * 254 :]
+        out += bytes([len(tail) + 1]) + tail
+    for at in range(0, max(1, len(last)), 254):
+        out += bytes([len(last[at : at + 254]) + 1]) + last[at : at + 254]
     return out
 
 
@@ -154,7 +156,8 @@ class BoardModel:
         watchdog, kinds, _, most_input, bl, compliance, _, run = struct.unpack_from("<HBBhHHHI", payload)
         if len(payload) != 16 + 28 * kinds:
             raise RefusedError(E_LENGTH)
-        for number, value, most in ((20, watchdog, "watchdog"), (13, bl, "bl"), (21, compliance, "compliance")):
+        fields = (20, watchdog, "watchdog"), (13, bl, "bl"), (21, compliance, "compliance"), (15, run, "run")
+        for number, value, most in fields:
             if not 0 < value <= self.allowed[most]:
                 raise RefusedError(E_RANGE, number, value, 1, self.allowed[most])
         for kind in range(kinds):

@@ -17,10 +17,17 @@ class Served:
     def __init__(self, work: Callable[[bytes], bytes]) -> None:
         self.master, self._slave = os.openpty()
         tty.setraw(self._slave)
+        os.set_blocking(self.master, False)
         self.port, self._work = os.ttyname(self._slave), work
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
+
+    def send(self, data: bytes) -> None:
+        """Send to the near end; what nobody takes before the end is lost."""
+        while data and not self._stop.is_set():
+            if select.select([], [self.master], [], 0.02)[1]:
+                data = data[os.write(self.master, data) :]
 
     def unplug(self) -> None:
         """Take the far end away."""
@@ -33,9 +40,7 @@ class Served:
     def _serve(self) -> None:
         while not self._stop.is_set():
             if select.select([self.master], [], [], 0.02)[0]:
-                answer = self._work(os.read(self.master, 65536))
-                if answer:
-                    os.write(self.master, answer)
+                self.send(self._work(os.read(self.master, 65536)))
 
 
 @contextmanager
