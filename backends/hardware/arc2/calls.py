@@ -7,6 +7,9 @@ double every voltage, since voltages are scaled for 10 V whatever was chosen.
 from dataclasses import dataclass
 from typing import final
 
+CHANNELS = 64
+CLUSTER = 8  # channels that share a pulse's polarity and width
+
 
 @final
 @dataclass(frozen=True)

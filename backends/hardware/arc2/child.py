@@ -16,8 +16,7 @@ from typing import Any, final
 
 import numpy as np
 
-from rpudriver.backends.hardware.arc2.calls import Bias, Call, Delay, Fire, Sense
-from rpudriver.backends.hardware.arc2.wiring import CHANNELS, CLUSTER
+from rpudriver.backends.hardware.arc2.calls import CHANNELS, CLUSTER, Bias, Call, Delay, Fire, Sense
 
 NO_CHANNELS = np.array([], np.uint64)
 # How far a failed request had come: nothing was sent to the instrument; or it may have been.

@@ -13,7 +13,7 @@ from rpudriver.backends.hardware.arc2.program import Translator, duration_s
 from rpudriver.backends.hardware.driver import Driver, Identity, KindCodes, Reply, Settings, Ticket
 from rpudriver.backends.hardware.operations import decode
 from rpudriver.backends.hardware.profile import ChipProfile
-from rpudriver.errors import BackendError, BoardError, ConfigError, LinkLostError
+from rpudriver.errors import BackendError, BoardError, ConfigError, LinkLostError, NotArmedError
 
 OPEN_S = 30.0  # to load the firmware
 LARGEST = 1 << 16  # bytes of a batch: there is no limit but memory; this keeps a batch to seconds
@@ -122,6 +122,8 @@ class Arc2Driver(Driver):
         if ticket.session != self._session:
             return None
         if ticket == self.stamp(operations):
+            if self._translator is None:
+                raise NotArmedError("this batch was not done and ArC TWO is not armed; arm it, then settle again")
             return self.run(ticket, operations)
         return Reply(self._reply) if ticket.seq == self._last and self._reply else None
 

@@ -9,9 +9,8 @@ from typing import final
 
 import numpy as np
 
-from rpudriver.backends.hardware.arc2.calls import Bias, Call, Delay, Fire, Program, Sense
+from rpudriver.backends.hardware.arc2.calls import CLUSTER, Bias, Call, Delay, Fire, Program, Sense
 from rpudriver.backends.hardware.arc2.wiring import (
-    CLUSTER,
     LARGEST_VOLTS,
     LONGEST_NS,
     SHORTEST_NS,
@@ -52,7 +51,7 @@ class Guard:
             problem = self._problem(call)
             if problem:
                 raise BoardError(f"ArC TWO, call {position}: {problem}; nothing was sent")
-            total += call.nanos if isinstance(call, Fire | Delay) else 0
+            total += call.nanos if isinstance(call, Delay) else 0  # it follows each pulse and is as long
         if total > self.total_ns:
             raise BoardError(
                 f"ArC TWO: the pulses and waits last {total} ns, {self.total_ns} are armed; send less at once"

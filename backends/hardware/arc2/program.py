@@ -7,9 +7,9 @@ from typing import final
 import numpy as np
 import numpy.typing as npt
 
-from rpudriver.backends.hardware.arc2.calls import Bias, Call, Delay, Fire, Program, Sense
+from rpudriver.backends.hardware.arc2.calls import CLUSTER, Bias, Call, Delay, Fire, Program, Sense
 from rpudriver.backends.hardware.arc2.guard import VOLTS_PER_CODE, rises
-from rpudriver.backends.hardware.arc2.wiring import CLUSTER, Wiring
+from rpudriver.backends.hardware.arc2.wiring import Wiring
 from rpudriver.backends.hardware.driver import KindCodes, Settings
 from rpudriver.backends.hardware.operations import (
     Operation,
@@ -99,15 +99,13 @@ class Translator:
     def _levels(
         self, where: Rectangle, rows: npt.NDArray[np.bool_], columns: npt.NDArray[np.bool_], rails: Sequence[int]
     ) -> tuple[tuple[int, float], ...]:
-        """Return the volts of all channels in a slot; with floating biasing those of selected lines only."""
+        """Return the volts of all channels in a slot: a channel that is not named would float."""
         wiring, volts = self._wiring, self.profile.converters.volts_per_rail_code
         row_active, row_rest, column_active, column_rest = (volts * rail for rail in rails)
         row_on = {wiring.rows[where.row + i] for i in np.flatnonzero(rows)}
         column_on = {wiring.columns[where.column + i] for i in np.flatnonzero(columns)}
         levels = [(c, row_active if c in row_on else row_rest) for c in wiring.rows]
         levels += [(c, column_active if c in column_on else column_rest) for c in wiring.columns]
-        if self.profile.biasing == "floating":
-            levels = [(c, value) for c, value in levels if c in row_on | column_on]
         return _one_polarity(levels)
 
     # ---- reads --------------------------------------------------------------------------------------------------

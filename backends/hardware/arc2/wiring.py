@@ -5,10 +5,9 @@ from typing import Annotated
 
 from pydantic import Field
 
+from rpudriver.backends.hardware.arc2.calls import CHANNELS, CLUSTER
 from rpudriver.config.model import StrictModel
 
-CHANNELS = 64
-CLUSTER = 8  # channels that share a pulse's polarity and width
 LARGEST_VOLTS = 10.0  # voltages are scaled for this range whatever range was chosen, and clip beyond it
 SHORTEST_NS, LONGEST_NS = 40, 500_000_000  # of the pulse drivers; what is shorter becomes 40 ns without a word
 

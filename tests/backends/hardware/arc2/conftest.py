@@ -33,6 +33,6 @@ def chip(tmp_path, monkeypatch):
 def driver(chip, profile, tmp_path):
     firmware = tmp_path / "arc2fw.bin"
     firmware.write_bytes(b"firmware")
-    driver = Arc2Driver(profile, firmware, timeout_s=1.5, library="recording_arc2")
+    driver = Arc2Driver(profile, firmware, timeout_s=1.0, library="recording_arc2")
     yield driver
     driver.close()

@@ -12,7 +12,7 @@ import pytest
 from rpudriver.backends.hardware.arc2.driver import Arc2Driver
 from rpudriver.backends.hardware.driver import Ticket
 from rpudriver.backends.validation import Limits
-from rpudriver.errors import BoardError, ConfigError, LinkLostError
+from rpudriver.errors import BoardError, ConfigError, LinkLostError, NotArmedError
 from tests.backends.hardware.arc2 import batches, recording_arc2
 
 PULSE = batches.one_pulse(3, 4)
@@ -151,6 +151,10 @@ def test_settling(driver, settings, chip):
     stamp = driver.stamp(PULSE)
     assert driver.settle(stamp, PULSE).records == b"\0"  # it was never sent
     assert driver.settle(stamp, PULSE).records == b"\0"  # it was: only told
+    later = driver.stamp(PULSE)
+    driver.idle()
+    with pytest.raises(NotArmedError, match="arm it, then settle"):
+        driver.settle(later, PULSE)
     assert driver.settle(Ticket(stamp.session ^ 2, 1, stamp.crc), PULSE) is None
     assert chip()["pulses"][3][4] == 1
 
