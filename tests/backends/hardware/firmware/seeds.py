@@ -1,4 +1,4 @@
-"""Inputs for the fuzzer (firmware/fuzz.c) to start from: ``python -m tests.backends.hardware.firmware.seeds FOLDER``."""
+"""Inputs that the fuzzer (firmware/fuzz.c) starts from: ``python -m tests.backends.hardware.firmware.seeds FOLDER``."""
 
 import struct
 import sys
