@@ -63,7 +63,9 @@ def side(slots: npt.NDArray[np.bool_], negative: npt.NDArray[np.bool_]) -> bytes
     return bits(fires) + bits(negative[fires]) + bits(slots[fires])
 
 
-def sample(x: npt.NDArray[np.bool_], d: npt.NDArray[np.bool_], x_negative: object = None, d_negative: object = None) -> bytes:
+def sample(
+    x: npt.NDArray[np.bool_], d: npt.NDArray[np.bool_], x_negative: object = None, d_negative: object = None
+) -> bytes:
     """Return a sample: slots ``[columns, bl]`` and ``[rows, bl]``, signs ``[columns]`` and ``[rows]``."""
     signs = [np.zeros(len(s), np.bool_) if n is None else np.asarray(n) for s, n in ((x, x_negative), (d, d_negative))]
     return struct.pack("<H", x.shape[1]) + side(x, signs[0]) + side(d, signs[1])
@@ -103,7 +105,9 @@ def read(
     flags: int = 0,
     second: bytes = b"",
 ) -> bytes:
-    return operation(READ, struct.pack("<BBHHHHH", array, scale, row, rows, column, columns, vectors) + second + codes, flags)
+    return operation(
+        READ, struct.pack("<BBHHHHH", array, scale, row, rows, column, columns, vectors) + second + codes, flags
+    )
 
 
 def wait(us: int) -> bytes:
