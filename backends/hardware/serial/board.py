@@ -12,7 +12,7 @@ from rpudriver.backends.hardware.serial import hello, refusals
 from rpudriver.backends.hardware.serial.arming import pack_settings
 from rpudriver.backends.hardware.serial.capture import Capture
 from rpudriver.backends.hardware.serial.conversation import Conversation, Heard
-from rpudriver.backends.hardware.serial.frames import MAJOR, Frame, Op
+from rpudriver.backends.hardware.serial.frames import MAJOR, NUMBERS, Frame, Op, following
 from rpudriver.backends.hardware.serial.hello import Hello
 from rpudriver.backends.hardware.serial.link import Link
 from rpudriver.backends.hardware.serial.owner import ports_seen
@@ -20,13 +20,7 @@ from rpudriver.backends.hardware.serial.refusals import Reason, Status
 from rpudriver.errors import BoardError, LinkLostError, NotArmedError
 
 _log = logging.getLogger("rpudriver")
-NUMBERS = 2**32 - 1  # sequence numbers go from 1 to this one, then from 1 again
 ATTEMPTS = 3  # to arm a board that something else happens to at the same time
-
-
-def following(seq: int) -> int:
-    """Return the sequence number after `seq` (0: none yet)."""
-    return seq % NUMBERS + 1
 
 
 @final

@@ -29,6 +29,7 @@ class Lane:
 
     def __init__(self, faults: Faults, seed: str) -> None:
         self.seen: Counter[str] = Counter()
+        self.cut = False  # nothing goes through any more
         self._faults, self._dice, self._rest = faults, random.Random(seed), b""
         self._held: list[tuple[float, int, bytes]] = []
 
@@ -60,6 +61,8 @@ class Lane:
         return max(0.0, self._held[0][0] - time.monotonic()) if self._held else 0.05
 
     def _faults_of(self) -> list[str]:
+        if self.cut:
+            return ["cut"]
         die, f = self._dice.random(), self._faults
         for fault, chance in (("drop", f.drop), ("flip", f.flip), ("double", f.double), ("delay", f.delay)):
             if die < chance:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from rpudriver.backends.hardware.driver import Reply
-from rpudriver.backends.hardware.serial.board import NUMBERS, following
+from rpudriver.backends.hardware.serial.frames import NUMBERS, following
 from rpudriver.errors import BoardError, LinkLostError, NotArmedError
 from tests.backends.hardware import board_model
 from tests.backends.hardware.batches import one_hot_read, pulses, read_back
