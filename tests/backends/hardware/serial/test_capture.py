@@ -12,7 +12,7 @@ from rpudriver.backends.hardware.serial.replay import replay_capture
 from rpudriver.errors import BoardError, DataError, LinkLostError
 from tests.backends.hardware.batches import one_hot_read, pulses
 from tests.backends.hardware.board_model import BoardModel
-from tests.backends.hardware.boards import firmware
+from tests.backends.hardware.bare_board import firmware
 from tests.backends.hardware.serial.benches import CHIP, FAST, SETTINGS, bench
 from tests.backends.hardware.wires import board_work, served
 
