@@ -9,12 +9,14 @@ seen, so a draw depends neither on how samples are grouped into steps nor on wha
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Self, final
 
 import torch
 
 from rpudriver.backends.capabilities import Capabilities
+from rpudriver.backends.counting import Tally
 from rpudriver.backends.meter import CostMeter
 from rpudriver.backends.normalising import Normalised
 from rpudriver.backends.numbering import (
@@ -63,6 +65,7 @@ class CrossbarBackend(ABC):
     """
 
     takes_scans: ClassVar[bool] = False  # whether `_execute` gets a `Scan` as it is; otherwise as pulses and reads
+    restores_devices: ClassVar[bool] = True  # whether `restore` moves devices back; a real chip goes on by its journal
 
     def __init__(self, capabilities: Capabilities, fingerprint: str) -> None:
         self._capabilities = capabilities
@@ -153,6 +156,7 @@ class CrossbarBackend(ABC):
         if isinstance(only, Read) and (self._capabilities.summed_reads or is_plain(only.terms)):
             return self._run_read(validator, only)
         tallies = [validator.check(position, step) for position, step in enumerate(steps)]
+        self._admit(steps, tallies)
         plan = [self._plan(step) for step in steps]
         sent = plan[0] if len(plan) == 1 else [part for parts in plan for part in parts]
         results = tuple(self._execute(sent))
@@ -266,6 +270,8 @@ class CrossbarBackend(ABC):
     def snapshot(self, names: Sequence[str] | None = None) -> dict[str, Any]:
         """Return the whole state of some arrays (default: all), of their counters and of the cost meter.
 
+        On a real chip the state is a place in its journal; see `keep_journal`.
+
         The result holds plain numbers, strings and tensors: ``torch.save`` takes it.
 
         Raises
@@ -321,6 +327,18 @@ class CrossbarBackend(ABC):
             self._load(self._state.arrays[name], entry["state"])
         self._state.meter = CostMeter(**snapshot["cost"])
 
+    def keep_journal(self, path: Path, resume: bool) -> None:  # noqa: B027 - simulators need none
+        """Keep a journal of a run in a file, or go on with it; called before anything is sent.
+
+        Simulators need none: their snapshots hold the devices. On a real chip a run that is resumed starts from the
+        beginning of its journal: what was done then is not done again, and reads return what they returned.
+
+        Raises
+        ------
+        JournalError
+            If there is one already and the run is not resumed, or if it belongs to another chip.
+        """
+
     def close(self) -> None:
         """Go idle and let go of the chip; closing twice is harmless."""
         if not self._state.closed:
@@ -352,6 +370,14 @@ class CrossbarBackend(ABC):
         """Run validated, numbered steps in order; one result for each read.
 
         Sums occur only where the chip can sum, scans only where `takes_scans` is set.
+        """
+
+    def _admit(  # noqa: B027 - most chips refuse nothing more
+        self, steps: Sequence[Step], tallies: Sequence[Tally | None]
+    ) -> None:
+        """Refuse steps that go beyond what only this chip knows of, its endurance for example; nothing is sent yet.
+
+        `tallies` are those of the steps' trains, None where a step has none. Called after all other checks.
         """
 
     def _update(self, update: Update, vector: int, bounds: Bounds) -> Done | None:

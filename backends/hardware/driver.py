@@ -130,6 +130,11 @@ class Driver(ABC):
     def largest(self) -> tuple[int, int]:
         """Bytes of operations and of records that one batch may have."""
 
+    @property
+    def draws_trains(self) -> bool:
+        """Whether the instrument draws trains from a seed and thresholds by itself (DRAWN)."""
+        return False
+
     @abstractmethod
     def arm(self, settings: Settings) -> None:
         """Set the limits and allow batches; outputs stay at rest."""

@@ -106,6 +106,7 @@ def train(
         folder.begin(config.to_toml(), resume)
         try:
             if chip is not None:
+                chip.keep_journal(folder.journal, resume)
                 chip.arm()
             model = build_network(config, chip)
             average = ModelAverage.of(config, model, chip, len(data.train_y))

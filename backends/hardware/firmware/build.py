@@ -40,7 +40,8 @@ def build_host(
     ConfigError
         If there is no C compiler, or if the board contradicts itself.
     """
-    command = [*_WARNINGS, *(_SANITIZED if sanitize else ()), "-O2", f"-DFIRMWARE_HASH=0x{firmware_hash().hex()}ull"]
+    defines.setdefault("FIRMWARE_HASH", int.from_bytes(firmware_hash()))
+    command = [*_WARNINGS, *(_SANITIZED if sanitize else ()), "-O2"]
     command += [f"-D{name}={_literal(value)}" for name, value in sorted(defines.items())]
     command += [f"{name}.c" for name in _PROGRAMS[program].split()]
     digest = hashlib.sha256("\n".join([program, _compiler(), *command]).encode()).hexdigest()[:16]
@@ -62,7 +63,7 @@ def cache_folder() -> Path:
 
 
 def _literal(value: int | str) -> str:
-    return f'"{value}"' if isinstance(value, str) else str(value)
+    return f'"{value}"' if isinstance(value, str) else f"{value:#x}"
 
 
 def _compiler() -> str:

@@ -94,7 +94,8 @@ static bool check_pulse(uint8_t flags, struct cursor *body, const struct limits 
     if (!take_pulse(body, flags, &pulse))
         return too_short(body, problem);
     if (!on_chip(&pulse.where, problem) || !within(problem, F_KIND, pulse.kind, 0, limits->kinds - 1) ||
-        !within(problem, F_SAMPLES, pulse.samples, 1, UINT16_MAX) || !within(problem, F_REPEAT, pulse.repeat, 1, UINT16_MAX))
+        !within(problem, F_SAMPLES, pulse.samples, 1, UINT16_MAX) ||
+        !within(problem, F_REPEAT, pulse.repeat, 1, UINT16_MAX / pulse.samples)) /* samples take time, even empty ones */
         return false;
     for (uint32_t n = 0; n < pulse.samples; n++)
         if (!check_sample(body, &pulse, limits, &slots, problem))

@@ -13,7 +13,7 @@ from rpudriver.backends.hardware.serial.arming import pack_settings
 from rpudriver.backends.hardware.serial.capture import Capture
 from rpudriver.backends.hardware.serial.conversation import Conversation, Heard
 from rpudriver.backends.hardware.serial.frames import MAJOR, NUMBERS, Frame, Op, following
-from rpudriver.backends.hardware.serial.hello import Hello
+from rpudriver.backends.hardware.serial.hello import Capability, Hello
 from rpudriver.backends.hardware.serial.link import Link
 from rpudriver.backends.hardware.serial.owner import ports_seen
 from rpudriver.backends.hardware.serial.refusals import Reason, Status
@@ -85,6 +85,10 @@ class SerialBoard(Driver):
     @property
     def largest(self) -> tuple[int, int]:
         return self.board.max_request, self.board.max_reply
+
+    @property
+    def draws_trains(self) -> bool:
+        return Capability.DRAWN in self.board.capabilities
 
     def arm(self, settings: Settings) -> None:
         self._settings = None

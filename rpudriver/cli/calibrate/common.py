@@ -152,6 +152,7 @@ def measure(
     )
     folder = MeasurementFolder(args.out, config, args.resume, report, stop)
     try:
+        chip.keep_journal(args.out / "chip.journal", args.resume)
         procedure.fit(chip, array, folder)
     except BaseException:
         folder.withdraw()
