@@ -10,9 +10,9 @@ from rpudriver.backends.hardware.serial.board import SerialBoard
 from rpudriver.backends.hardware.serial.capture import Capture, describe_capture, read_capture
 from rpudriver.backends.hardware.serial.replay import replay_capture
 from rpudriver.errors import BoardError, DataError, LinkLostError
+from tests.backends.hardware.bare_board import firmware
 from tests.backends.hardware.batches import one_hot_read, pulses
 from tests.backends.hardware.board_model import BoardModel
-from tests.backends.hardware.bare_board import firmware
 from tests.backends.hardware.serial.benches import CHIP, FAST, SETTINGS, bench
 from tests.backends.hardware.wires import board_work, served
 

@@ -14,9 +14,9 @@ import pytest
 from rpudriver.backends.hardware.driver import Reply, Ticket
 from rpudriver.backends.hardware.serial.board import SerialBoard
 from rpudriver.errors import LinkLostError, NotArmedError
+from tests.backends.hardware.bare_board import firmware
 from tests.backends.hardware.batches import pulses
 from tests.backends.hardware.board_model import BoardModel
-from tests.backends.hardware.bare_board import firmware
 from tests.backends.hardware.proxy import Proxy, proxied
 from tests.backends.hardware.serial.benches import CHIP, SETTINGS
 from tests.backends.hardware.wires import board_work, served

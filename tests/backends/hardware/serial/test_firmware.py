@@ -10,8 +10,8 @@ import pytest
 from rpudriver.backends.hardware.driver import Reply
 from rpudriver.backends.hardware.serial.board import SerialBoard
 from rpudriver.errors import BoardError, LinkLostError, NotArmedError
-from tests.backends.hardware.batches import one_hot_read, pulses, read_back
 from tests.backends.hardware.bare_board import firmware
+from tests.backends.hardware.batches import one_hot_read, pulses, read_back
 from tests.backends.hardware.proxy import Faults, proxied
 from tests.backends.hardware.serial.benches import CHIP, SETTINGS
 
