@@ -213,7 +213,9 @@ def _settings_bounds(board: Hello, settings: Settings) -> list[_Bound]:
     """Rails as they are armed: rounded to codes, and for every biasing held against the same three differences."""
     found = []
     for number, kind in enumerate(settings.kinds):
-        for way, rails in (("up", kind.up), ("down", kind.down)):
+        for way, bit, rails in (("up", 1, kind.up), ("down", 2, kind.down)):
+            if not kind.ways & bit:
+                continue
             row, row_rest, column, column_rest = rails
             half = max(abs(row - column_rest), abs(row_rest - column), abs(row_rest - column_rest))
             name = f"kind {number}, {way}"
