@@ -342,8 +342,8 @@ class CrossbarBackend(ABC):
     def close(self) -> None:
         """Go idle and let go of the chip; closing twice is harmless."""
         if not self._state.closed:
+            self._state.closed = True  # even if idling fails: the next call may be another owner's time
             self.idle()
-            self._state.closed = True
 
     def __enter__(self) -> Self:
         return self

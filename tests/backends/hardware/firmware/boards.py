@@ -78,7 +78,7 @@ class StreamBoard:
 
     @cached_property
     def phases(self) -> list[tuple[bool, npt.NDArray[np.bool_], npt.NDArray[np.bool_]]]:
-        """What was fired under each setting of the rails: up or down, rows ``[slots, 64]`` and columns ``[slots, 64]``."""
+        """What was fired under each setting of the rails: up or down, rows and columns ``[slots, 64]``."""
         found: list[tuple[bool, list[str]]] = []
         for line in self.log:
             kind, *rest = line.split()

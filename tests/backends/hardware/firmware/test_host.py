@@ -148,7 +148,7 @@ def test_two_boards_do_not_share_a_store(start: Start) -> None:
 
 
 def test_counters_are_kept_over_kills(start: Start) -> None:
-    """Each board is killed right after a reply, or with a frame on its way; what is counted is what the chip was told."""
+    """Boards are killed after a reply or with a frame on its way; what is counted is what the chip was told."""
     told = np.zeros(16, np.int64)
     for round_ in range(6):
         board = start()

@@ -34,7 +34,7 @@ def damaged(random: np.random.Generator, data: bytes) -> bytes:
 
 
 def hostile(random: np.random.Generator) -> bytes:
-    """Return what a board that is not armed must survive: noise, damage, lies about lengths, right frames of a stranger."""
+    """Return what a board that is not armed must survive: noise, damage, wrong lengths, frames of a stranger."""
     way = int(random.integers(0, 8))
     op, seq = int(random.integers(0, 256)), int(random.integers(0, 3))
     if way == 0:
@@ -55,7 +55,7 @@ def hostile(random: np.random.Generator) -> bytes:
 
 
 def no_arm(data: bytes) -> bool:
-    """Return whether no ARM that a board could take is in it; an ARM that is damaged by chance into a right one is none."""
+    """Return whether no ARM that a board could take is in it, be it by chance."""
     return p.Arm().pack() not in data
 
 

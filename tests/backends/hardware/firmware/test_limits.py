@@ -32,13 +32,25 @@ ARMS = {
     "second kind": (replace(ARM_, kinds=(Kind(), Kind(width_ns=49))), ARM_, (1, 12, 49, 50, 20000)),
     "row": (ARM_.with_kind(up=(1001, 500, 0, 400)), ARM_.with_kind(up=(1000, 500, 0, 400)), (0, 8, 1001, -1000, 1000)),
     "row rest": (ARM_.with_kind(up=(500, -1001, 0, 0)), ARM_.with_kind(up=(500, 0, 0, 0)), (0, 8, -1001, -1000, 1000)),
-    "column": (ARM_.with_kind(down=(0, 500, 1001, 500)), ARM_.with_kind(down=(0, 500, 1000, 500)), (0, 8, 1001, -1000, 1000)),
+    "column": (
+        ARM_.with_kind(down=(0, 500, 1001, 500)),
+        ARM_.with_kind(down=(0, 500, 1000, 500)),
+        (0, 8, 1001, -1000, 1000),
+    ),
     "column rest": (ARM_.with_kind(up=(1000, 1000, 0, 1001)), ARM_, (0, 8, 1001, -1000, 1000)),
     "cell": (ARM_.with_kind(up=(901, 0, -900, 1)), ARM_.with_kind(up=(900, 0, -900, 0)), (0, 9, 1801, -1800, 1800)),
-    "cell down": (ARM_.with_kind(down=(-900, 0, 901, 0)), ARM_.with_kind(down=(-900, 0, 900, 0)), (0, 9, -1801, -1800, 1800)),
+    "cell down": (
+        ARM_.with_kind(down=(-900, 0, 901, 0)),
+        ARM_.with_kind(down=(-900, 0, 900, 0)),
+        (0, 9, -1801, -1800, 1800),
+    ),
     "half rows": (ARM_.with_kind(up=(901, 0, 0, 0)), ARM_.with_kind(up=(900, 0, 0, 0)), (0, 10, 901, -900, 900)),
     "half columns": (ARM_.with_kind(up=(0, 0, -901, 0)), ARM_.with_kind(up=(0, 0, -900, 0)), (0, 10, 901, -900, 900)),
-    "half rest": (ARM_.with_kind(up=(0, -451, -900, 450)), ARM_.with_kind(up=(0, -450, -900, 450)), (0, 10, -901, -900, 900)),
+    "half rest": (
+        ARM_.with_kind(up=(0, -451, -900, 450)),
+        ARM_.with_kind(up=(0, -450, -900, 450)),
+        (0, 10, -901, -900, 900),
+    ),
     "gate": (ARM_.with_kind(gate=3001), ARM_.with_kind(gate=3000), (0, 11, 3001, 0, 3000)),
     "gate low": (ARM_.with_kind(gate=-1), ARM_, (0, 11, -1, 0, 3000)),
     "width": (ARM_.with_kind(width_ns=20001), ARM_.with_kind(width_ns=20000), (0, 12, 20001, 50, 20000)),
@@ -47,7 +59,7 @@ ARMS = {
     "gap": (ARM_.with_kind(gap_ns=1000001), ARM_.with_kind(gap_ns=1000000), (0, 12, 1000001, 0, 1000000)),
     "ways": (ARM_.with_kind(ways=7), ARM_, (0, 24, 4, 0, 0)),
     "pad": (ARM_.with_kind(pad=1), ARM_, (0, 24, 1, 0, 0)),
-}  # fmt: skip
+}
 
 CONTRADICTIONS = {
     "up is down": (ARM_.with_kind(up=DOWN), (0, 9, -1300, 1, 1800)),
@@ -129,28 +141,68 @@ RUNS = {
     "kind": (p.pulse(p.one(), kind=2), p.pulse(p.one(), kind=1), (0, 5, 2, 0, 1)),
     "no samples": (p.pulse(b"", count=0), p.pulse(b"\0\0"), (0, 6, 0, 1, 65535)),
     "no repeat": (p.pulse(p.one(), repeat=0), p.pulse(p.one(), repeat=1), (0, 7, 0, 1, 65535)),
-    "repeat": (p.pulse(bytes(4), count=2, repeat=32768), p.pulse(bytes(4), count=2, repeat=32767), (0, 7, 32768, 1, 32767)),
+    "repeat": (
+        p.pulse(bytes(4), count=2, repeat=32768),
+        p.pulse(bytes(4), count=2, repeat=32767),
+        (0, 7, 32768, 1, 32767),
+    ),
     "bl": (p.pulse(p.one(101)), p.pulse(p.one(100)), (0, 13, 101, 0, 100)),
     "up": (p.pulse(p.one(), kind=1, flags=p.FLIP), p.pulse(p.one(), kind=1), (0, 14, 2, 1, 1)),
-    "mixed": (p.pulse(signed(False, True), kind=1, rows=2, columns=2), p.pulse(signed(True, True), kind=1, rows=2, columns=2), (0, 14, 2, 1, 1)),
+    "mixed": (
+        p.pulse(signed(False, True), kind=1, rows=2, columns=2),
+        p.pulse(signed(True, True), kind=1, rows=2, columns=2),
+        (0, 14, 2, 1, 1),
+    ),
     "duration": (p.pulse(p.one(100), repeat=11), p.pulse(p.one(100), repeat=10), (0, 15, 1100, 0, 1000)),
     "duration huge": (p.pulse(p.one(100), repeat=65535), p.pulse(p.one()), (0, 15, 6553500, 0, 1000)),
-    "phases": (p.pulse(signed(False, True), rows=2, columns=2, repeat=251), p.pulse(signed(False, True), rows=2, columns=2, repeat=250), (0, 15, 1004, 0, 1000)),
-    "sum": (p.pulse(p.one(100), repeat=9) + p.wait(97) + p.read(codes(0)), p.pulse(p.one(100), repeat=9) + p.wait(96) + p.read(codes(0)), (2, 15, 1001, 0, 1000)),
+    "phases": (
+        p.pulse(signed(False, True), rows=2, columns=2, repeat=251),
+        p.pulse(signed(False, True), rows=2, columns=2, repeat=250),
+        (0, 15, 1004, 0, 1000),
+    ),
+    "sum": (
+        p.pulse(p.one(100), repeat=9) + p.wait(97) + p.read(codes(0)),
+        p.pulse(p.one(100), repeat=9) + p.wait(96) + p.read(codes(0)),
+        (2, 15, 1001, 0, 1000),
+    ),
     "pulse flags": (p.pulse(p.one(), flags=4), p.pulse(p.one()), (0, 24, 4, 0, 0)),
     **{f"bits of {name}": (p.pulse(bad), p.pulse(p.one()), (0, 24, 1, 0, 0)) for name, bad in BAD_BITS.items()},
     "read array": (p.read(codes(1), array=16), p.read(codes(1), array=15), (0, 2, 16, 0, 15)),
     "read rows": (p.read(codes(1), row=63, rows=2), p.read(codes(1), row=62, rows=2), (0, 3, 65, 64, 64)),
     "read columns": (p.read(codes(1), column=64), p.read(codes(1), column=63), (0, 4, 65, 65, 64)),
-    "second array": (p.read(codes(1), flags=D, second=second(16)), p.read(codes(1), flags=D, second=second(15)), (0, 2, 16, 0, 15)),
-    "second row": (p.read(codes(1), flags=D, second=second(0, 64)), p.read(codes(1), flags=D, second=second(0, 63)), (0, 3, 65, 65, 64)),
-    "second column": (p.read(codes(1), flags=D, second=second(0, 0, 64)), p.read(codes(1), flags=D, second=second(0, 0, 63)), (0, 4, 65, 65, 64)),
-    "second pad": (p.read(codes(1), flags=D, second=second(pad=1)), p.read(codes(1), flags=D, second=second()), (0, 24, 1, 0, 0)),
+    "second array": (
+        p.read(codes(1), flags=D, second=second(16)),
+        p.read(codes(1), flags=D, second=second(15)),
+        (0, 2, 16, 0, 15),
+    ),
+    "second row": (
+        p.read(codes(1), flags=D, second=second(0, 64)),
+        p.read(codes(1), flags=D, second=second(0, 63)),
+        (0, 3, 65, 65, 64),
+    ),
+    "second column": (
+        p.read(codes(1), flags=D, second=second(0, 0, 64)),
+        p.read(codes(1), flags=D, second=second(0, 0, 63)),
+        (0, 4, 65, 65, 64),
+    ),
+    "second pad": (
+        p.read(codes(1), flags=D, second=second(pad=1)),
+        p.read(codes(1), flags=D, second=second()),
+        (0, 24, 1, 0, 0),
+    ),
     "no vectors": (p.read(b"", vectors=0), p.read(codes(1)), (0, 16, 0, 1, 65535)),
-    "line": (p.read(struct.pack("<Hh", 4, 1), columns=4, flags=p.ONE_HOT), p.read(struct.pack("<Hh", 3, 1), columns=4, flags=p.ONE_HOT), (0, 17, 4, 0, 3)),
+    "line": (
+        p.read(struct.pack("<Hh", 4, 1), columns=4, flags=p.ONE_HOT),
+        p.read(struct.pack("<Hh", 3, 1), columns=4, flags=p.ONE_HOT),
+        (0, 17, 4, 0, 3),
+    ),
     "input": (p.read(codes(51)), p.read(codes(50)), (0, 18, 51, -50, 50)),
     "input low": (p.read(codes(0, -51), vectors=2), p.read(codes(0, -50), vectors=2), (0, 18, -51, -50, 50)),
-    "input one hot": (p.read(struct.pack("<Hh", 0, -32768), flags=p.ONE_HOT), p.read(struct.pack("<Hh", 0, -50), flags=p.ONE_HOT), (0, 18, -32768, -50, 50)),
+    "input one hot": (
+        p.read(struct.pack("<Hh", 0, -32768), flags=p.ONE_HOT),
+        p.read(struct.pack("<Hh", 0, -50), flags=p.ONE_HOT),
+        (0, 18, -32768, -50, 50),
+    ),
     "range": (p.read(codes(1), scale=2), p.read(codes(1), scale=1), (0, 19, 2, 0, 1)),
     "read duration": (p.read(bytes(251), vectors=251), p.read(bytes(250), vectors=250), (0, 15, 1004, 0, 1000)),
     "read flags": (p.read(codes(1), flags=8), p.read(codes(1)), (0, 24, 8, 0, 0)),
@@ -159,7 +211,7 @@ RUNS = {
     "wait flags": (p.operation(p.WAIT, bytes(4), 1), p.wait(0), (0, 24, 1, 0, 0)),
     "operation": (p.wait(0) + p.operation(0x40, b""), p.wait(0), (1, 1, 0x40, 0x10, 0x30)),
     "operations": (p.wait(0) * 256, p.wait(0) * 255, (254, 1, 256, 0, 255)),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", RUNS)

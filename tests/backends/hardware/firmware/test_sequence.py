@@ -1,4 +1,4 @@
-"""Promise 3 from the board's side: sessions, numbers, states. What is refused does nothing, what is repeated fires once."""
+"""Promise 3 from the board's side: what is refused does nothing, what is repeated fires once."""
 
 import zlib
 from collections.abc import Callable
@@ -8,14 +8,33 @@ import pytest
 from tests.backends.hardware.firmware import payloads as p
 from tests.backends.hardware.firmware.boards import BOOT, Board
 from tests.backends.hardware.firmware.wire import (
-    ARM, COUNTERS, E_LENGTH, E_NOT_ARMED, E_OP, E_RANGE, E_SAFE, E_SEQ_GAP, E_SEQ_REUSE, E_SESSION, E_VERSION, FRAME,
-    HELLO, IDLE, OK, RUN, STATUS, Message, frame, unstuffed,
+    ARM,
+    COUNTERS,
+    E_LENGTH,
+    E_NOT_ARMED,
+    E_OP,
+    E_RANGE,
+    E_SAFE,
+    E_SEQ_GAP,
+    E_SEQ_REUSE,
+    E_SESSION,
+    E_VERSION,
+    FRAME,
+    HELLO,
+    IDLE,
+    OK,
+    RUN,
+    STATUS,
+    Message,
+    frame,
+    unstuffed,
 )  # fmt: skip
 
 FIRE = p.pulse(p.one(3))
 ARMING = p.Arm().pack()
 
-# What is sent to a board that is armed and has accepted number 2, and the error: status, operation, field, value, low, high.
+# What is sent to a board that is armed and has accepted number 2, and the error:
+# status, operation, field, value, low, high.
 REFUSED = {
     "version": ({"op": RUN, "payload": FIRE, "seq": 3, "version": 2}, (E_VERSION, FRAME, 0, 2, 1, 1)),
     "version before session": ({"op": RUN, "session": 8, "version": 0}, (E_VERSION, FRAME, 0, 0, 1, 1)),
