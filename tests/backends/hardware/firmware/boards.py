@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import time
 from functools import cached_property
 from pathlib import Path
 
@@ -27,6 +28,10 @@ class Board:
         assert self.process.stdout is not None
         self.terminal = self.process.stdout.readline().strip()
         self.link = Link(self.terminal) if self.terminal else None
+        end = time.monotonic() + 10
+        while self.link and not any(kind == "I" for kind, _, _ in chip.messages):  # of the start: not told by a test
+            assert time.monotonic() < end, "the board does not put its outputs to rest at the start"
+            time.sleep(0.001)
 
     def ask(self, op: int, payload: bytes = b"", seq: int = 0, **header: int) -> Message:
         assert self.link is not None

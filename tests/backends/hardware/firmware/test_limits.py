@@ -52,6 +52,16 @@ ARMS = {
         (0, 10, -901, -900, 900),
     ),
     "gate": (ARM_.with_kind(gate=3001), ARM_.with_kind(gate=3000), (0, 11, 3001, 0, 3000)),
+    "half rows, gates": (
+        ARM_.with_kind(up=(901, 0, 0, 0), gate=9),
+        ARM_.with_kind(up=(900, 0, 0, 0), gate=9),
+        (0, 10, 901, -900, 900),
+    ),
+    "closed rows": (  # they conduct nothing: only without gates do they count
+        ARM_.with_kind(up=(0, 0, -901, 0)),
+        ARM_.with_kind(up=(0, 0, -901, 0), gate=9),
+        (0, 10, 901, -900, 900),
+    ),
     "gate low": (ARM_.with_kind(gate=-1), ARM_, (0, 11, -1, 0, 3000)),
     "width": (ARM_.with_kind(width_ns=20001), ARM_.with_kind(width_ns=20000), (0, 12, 20001, 50, 20000)),
     "width low": (ARM_.with_kind(width_ns=49), ARM_.with_kind(width_ns=50), (0, 12, 49, 50, 20000)),

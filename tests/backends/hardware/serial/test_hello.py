@@ -128,18 +128,6 @@ def test_pulses_that_are_too_short_and_gates_that_are_not_there() -> None:
     )
 
 
-def test_a_way_that_is_never_gone_is_not_held_against_limits() -> None:
-    """With a transistor in each cell, all of the volts are across rows that rest: up fits here, down would not."""
-
-    def fits(polarity: str) -> list[str]:
-        kind = CHIP.model_dump()["kinds"]["update"] | {"volts_up": 0.9, "volts_down": -1.0, "polarity": polarity}
-        return problems(ChipProfile.model_validate(CHIP.model_dump() | {"biasing": "1t1r", "kinds": {"update": kind}}))
-
-    assert fits("up") == []
-    (problem,) = fits("both")
-    assert problem.startswith("kind 0, down, code across half-selected devices = 1000 codes is more than the board's")
-
-
 def test_the_reply_is_read_field_by_field() -> None:
     values = list(range(1, 33))
     values[9], values[10] = b"firmware", b"chip"  # type: ignore[call-overload]
