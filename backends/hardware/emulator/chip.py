@@ -267,8 +267,8 @@ class EmulatedChip:
 
     def _siemens(self, bank: Bank) -> Floats:
         weights: Floats = bank.weights.numpy()
-        siemens = np.float32(self.middle_siemens) + np.float32(self.profile.siemens_per_unit) * weights
-        return np.maximum(siemens, np.float32(0))  # where the lower bound of a device lies far out
+        siemens: Floats = np.float32(self.middle_siemens) + np.float32(self.profile.siemens_per_unit) * weights
+        return siemens.clip(0)  # where the lower bound of a device lies far out
 
     def _seen(self, array: int) -> Floats:
         """Return conductances above the middle as the sense amplifiers see them, ``[rows, columns]``.

@@ -28,10 +28,8 @@ class Board:
         assert self.process.stdout is not None
         self.terminal = self.process.stdout.readline().strip()
         self.link = Link(self.terminal) if self.terminal else None
-        end = time.monotonic() + 10
-        while self.link and not any(kind == "I" for kind, _, _ in chip.messages):  # of the start: not told by a test
-            assert time.monotonic() < end, "the board does not put its outputs to rest at the start"
-            time.sleep(0.001)
+        if self.link:
+            self.await_messages(2)  # who is there, and outputs at rest: not of what a test does
 
     def ask(self, op: int, payload: bytes = b"", seq: int = 0, **header: int) -> Message:
         assert self.link is not None
@@ -39,9 +37,19 @@ class Board:
 
     def numbered(self, op: int, payload: bytes) -> Message:
         """Send with the next number, which is used up where the frame is accepted."""
+        before = len(self.chip.messages)
         reply = self.ask(op, payload, self.seq + 1)
         self.seq += reply.status in (OK, 11)
+        if op == ARM and reply.status == OK:
+            self.await_messages(before + 1)  # outputs are at rest: the reply may be here before the chip knows
         return reply
+
+    def await_messages(self, count: int) -> None:
+        """Wait until the chip has heard so many messages."""
+        end = time.monotonic() + 10
+        while len(self.chip.messages) < count:
+            assert time.monotonic() < end, f"the chip has heard {len(self.chip.messages)} messages, not {count}"
+            time.sleep(0.0005)
 
     def arm(self, **changes: object) -> Message:
         reply = self.numbered(ARM, payloads.Arm(**changes).pack())  # type: ignore[arg-type]
