@@ -30,20 +30,31 @@ from rpudriver.backends.numbering import (
     number_read,
     split,
 )
-from rpudriver.backends.placement import Diagonals
-from rpudriver.backends.snapshots import VERSION, check_snapshot, check_state
+from rpudriver.backends.placement import Diagonals, check_same
+from rpudriver.backends.snapshots import VERSION, check_snapshot, check_state, entry
 from rpudriver.backends.status import ChipState, Status
 from rpudriver.backends.updates import Bounds, Done, Update
 from rpudriver.backends.validation import Limits, Validator, check_limits
 from rpudriver.backends.writing import write_and_verify
 from rpudriver.config.model import did_you_mean
-from rpudriver.errors import AllocationError, BackendError, ConfigError, NotArmedError, StepError
+from rpudriver.errors import BackendError, ConfigError, NotArmedError, StepError
 from rpudriver.types import Array, Cell, Port, Pulse, PulseTrains, Read, ReadResult, Scan, Step, Steps
 
 __all__ = ["CrossbarBackend", "Numbered", "Status"]
 
 ReadJob = tuple[Sequence[tuple[Array, float]], torch.Tensor]  # terms and x of a `Read`
 
+_FINAL = [
+    "run",
+    "update",
+    "normalised_reads",
+    "apply_pulses",
+    "read_matvec",
+    "allocate",
+    "check_fit",
+    "snapshot",
+    "restore",
+]
 _MISCOUNT = "backend returned {} results for {} reads; mend its _execute"
 
 
@@ -75,17 +86,7 @@ class CrossbarBackend(ABC):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        for name in (
-            "run",
-            "update",
-            "normalised_reads",
-            "apply_pulses",
-            "read_matvec",
-            "allocate",
-            "check_fit",
-            "snapshot",
-            "restore",
-        ):
+        for name in _FINAL:
             if name in cls.__dict__:
                 raise TypeError(f"{cls.__name__} must not override {name}: implement _execute and the other hooks")
 
@@ -117,14 +118,8 @@ class CrossbarBackend(ABC):
         """
         known = self._state.arrays.get(name)
         if known is not None:
-            if (known.n_out, known.n_in, known.cell) != (n_out, n_in, cell):
-                raise AllocationError(
-                    f"array {name!r} exists as {known.shape} with {known.cell.value} cells; "
-                    f"asked for {(n_out, n_in)} with {cell.value} cells. Use another name"
-                )
+            check_same(known, n_out, n_in, cell)
             return known
-        if not name or n_out < 1 or n_in < 1:
-            raise AllocationError(f"array {name!r} of {n_out} x {n_in}: give a name and at least one line each way")
         parts = self._space.place(name, n_out, n_in, _rectangles(cell))
         return self._add(Array(name, n_out, n_in, cell, parts))
 
@@ -204,12 +199,8 @@ class CrossbarBackend(ABC):
             As in `Read`, but for the size of x.
         """
         validator, chip, state = self._armed(), self._capabilities, self._state
-        for terms, x in jobs:
-            if not validator.fits_read(terms, x, transposed) or not (chip.summed_reads or is_plain(terms)):
-                return None
-        names = [array.name for terms, _ in jobs for array, _ in terms]
-        if len(jobs) > 1 and len(set(names)) < len(names):
-            return None  # the numbers of a job's vectors would depend on those before it
+        if not validator.fit_together(jobs, transposed):
+            return None
         firsts = [state.counters[terms[0][0].name].vectors for terms, _ in jobs]
         done = self._normalised(jobs, firsts, transposed)
         if done is not None:
@@ -286,22 +277,10 @@ class CrossbarBackend(ABC):
         for name in chosen:
             if name not in self._state.arrays:
                 raise StepError(f"no array {name!r} on this chip" + did_you_mean(name, self._state.arrays))
-            array, counters = self._state.arrays[name], self._state.counters[name]
-            entries[name] = {
-                "n_out": array.n_out,
-                "n_in": array.n_in,
-                "cell": array.cell.value,
-                "parts": [(part.array, part.row, part.column) for part in array.parts],
-                "samples": counters.samples,
-                "vectors": counters.vectors,
-                "state": self._save(array),
-            }
-        return {
-            "version": VERSION,
-            "fingerprint": self._fingerprint,
-            "arrays": entries,
-            "cost": self._state.meter.as_dict(),
-        }
+            array = self._state.arrays[name]
+            entries[name] = entry(array, self._state.counters[name], self._save(array))
+        cost = self._state.meter.as_dict()
+        return {"version": VERSION, "fingerprint": self._fingerprint, "arrays": entries, "cost": cost}
 
     @final
     def restore(self, snapshot: dict[str, Any]) -> None:
@@ -322,9 +301,9 @@ class CrossbarBackend(ABC):
             known = self._state.arrays[name]
             check_state(known, snapshot["arrays"][name]["state"], self._save(known))
         for name in saved:
-            entry = snapshot["arrays"][name]
-            self._state.counters[name] = Counters(entry["samples"], entry["vectors"])
-            self._load(self._state.arrays[name], entry["state"])
+            saved_array = snapshot["arrays"][name]
+            self._state.counters[name] = Counters(saved_array["samples"], saved_array["vectors"])
+            self._load(self._state.arrays[name], saved_array["state"])
         self._state.meter = CostMeter(**snapshot["cost"])
 
     def keep_journal(self, path: Path, resume: bool) -> None:  # noqa: B027 - simulators need none
@@ -342,8 +321,8 @@ class CrossbarBackend(ABC):
     def close(self) -> None:
         """Go idle and let go of the chip; closing twice is harmless."""
         if not self._state.closed:
+            self._state.closed = True  # even if idling fails: the next call may be another owner's time
             self.idle()
-            self._state.closed = True
 
     def __enter__(self) -> Self:
         return self

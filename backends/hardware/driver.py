@@ -151,6 +151,8 @@ class Driver(ABC):
         ------
         LinkLostError
             If it cannot be known whether it was done: `settle` is to find out, with the next connection.
+        NotArmedError
+            If the instrument is not armed, or not any more; nothing was done.
         BoardError
             If it was refused; nothing was done.
         """

@@ -164,7 +164,10 @@ class Ledger:
         """Write a line for people, if anything has been written yet."""
         log.info(text)
         if self._journal is not None:
-            self._journal.note(text)
+            try:
+                self._journal.note(text)
+            except JournalError as error:  # nothing depends on it, and outputs have to go idle on a full disk, too
+                log.warning("not in the journal: %s", error)
 
     def close(self) -> None:
         """Close the journal."""

@@ -114,6 +114,8 @@ class ChipProfile(StrictModel):
             row, row_rest, column, column_rest = SCHEMES[self.biasing]
             found.append((f"kinds.{name}.width_s", kind.width_s, e.width_s))
             found.append((f"kinds.{name}.gate_volts", kind.gate_volts, e.gate_volts))
+            if self.biasing == "1t1r" and not kind.gate_volts:
+                return [f"kinds.{name}.gate_volts = 0 with biasing 1t1r: give the volts that open a row's transistors"]
             for way, volts in (("volts_up", kind.volts_up), ("volts_down", -kind.volts_down)):
                 where = f"kinds.{name}.{way} with biasing {self.biasing}"
                 line = max(abs(row), abs(row_rest), abs(column), abs(column_rest)) * volts

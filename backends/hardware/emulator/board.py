@@ -132,6 +132,7 @@ class EmulatedBoard:
             with contextlib.suppress(ProcessLookupError):
                 self._firmware.send_signal(number)
             self._firmware.wait()
+            Path(self.port).unlink(missing_ok=True)  # the next process may get the same pseudo-terminal
 
     def weights(self, array: int = 0) -> npt.NDArray[np.float32]:
         """Return the true weights ``[rows, columns]`` of a physical array, for tests."""

@@ -155,7 +155,7 @@ class EmulatedChip:
         self.banks = [
             new_bank(self.preset.device, self.seed, f"array-{n}/device", shape) for n in range(self.profile.arrays)
         ]
-        lowest = self.middle_siemens + self.profile.siemens_per_unit * min(float(b.weights.min()) for b in self.banks)
+        lowest = self.middle_siemens + self.profile.siemens_per_unit * self.profile.device.w_min
         if not 0 <= self.disturb < 1 or self.line_ohms < 0:
             raise ConfigError(
                 f"disturb = {self.disturb} must lie in [0, 1), line_ohms = {self.line_ohms} be at least 0"
@@ -267,7 +267,8 @@ class EmulatedChip:
 
     def _siemens(self, bank: Bank) -> Floats:
         weights: Floats = bank.weights.numpy()
-        return np.float32(self.middle_siemens) + np.float32(self.profile.siemens_per_unit) * weights
+        siemens: Floats = np.float32(self.middle_siemens) + np.float32(self.profile.siemens_per_unit) * weights
+        return siemens.clip(0)  # where the lower bound of a device lies far out
 
     def _seen(self, array: int) -> Floats:
         """Return conductances above the middle as the sense amplifiers see them, ``[rows, columns]``.

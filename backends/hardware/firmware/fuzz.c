@@ -56,15 +56,19 @@ static void push_message(uint32_t size)
 {
     uint8_t block[255];
     const uint8_t zero = 0;
+    push(&zero, 1); /* ends what an input has put on the link before */
     for (uint32_t at = 0; at <= size;)
         push(block, cobs_block(message, size, &at, block));
     push(&zero, 1);
 }
 
-static void request(uint8_t how, uint32_t seq, const uint8_t *payload, uint32_t size)
+/* `last` is the number of the last frame that was accepted. */
+static void request(uint8_t how, uint32_t *last, const uint8_t *payload, uint32_t size)
 {
+    const uint8_t op = (how & 7) == RIGHT_ARM ? OP_ARM : how & 7;
+    const uint32_t seq = *last + !(how & AGAIN);
     message[0] = how & OTHER_VERSION ? MAJOR + 1 : MAJOR;
-    message[1] = (how & 7) == RIGHT_ARM ? OP_ARM : how & 7;
+    message[1] = op;
     message[2] = message[3] = 0;
     put_u32(message + 4, hal_boot() + ((how & STRANGER) != 0));
     put_u32(message + 8, seq);
@@ -76,12 +80,14 @@ static void request(uint8_t how, uint32_t seq, const uint8_t *payload, uint32_t 
     accepted = false;
     push_message(whole);
     require(accepted && fake_pulses == pulses); /* the same bytes again fire nothing */
+    if ((op == OP_ARM || op == OP_RUN) && (fake_status == OK || fake_status == E_COMPLIANCE))
+        *last = seq;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     const uint8_t zero = 0;
-    uint32_t seq = 0;
+    uint32_t last = 0;
     fake_pulses = 0;
     session_start();
     counted = counters_total();
@@ -94,13 +100,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         length = length > MAX_REQUEST ? MAX_REQUEST : length;
         fake_clock += (uint32_t)(how / LATER) * 250;
         session_watch();
-        seq += (how & 7) != RAW && !(how & AGAIN);
         if ((how & 7) == RAW)
             push(data + at, length);
         else if ((how & 7) == RIGHT_ARM)
-            request(how, seq, RIGHT, ARM_SIZE);
+            request(how, &last, RIGHT, ARM_SIZE);
         else
-            request(how, seq, data + at, length);
+            request(how, &last, data + at, length);
         at += length;
     }
     return 0;

@@ -14,9 +14,11 @@
 #include "bytes.h"
 #include "counters.h"
 #include "hal.h"
+#include "protocol.h"
 
 uint32_t fake_clock;
 uint64_t fake_pulses, fake_ns;
+uint8_t fake_status;
 bool fake_resting;
 
 static FILE *record;
@@ -53,6 +55,7 @@ uint32_t hal_link_read(uint8_t *data, uint32_t room, uint32_t wait_ms)
 
 bool hal_link_write(const uint8_t *data, uint32_t size)
 {
+    fake_status = data[0] == 4 ? OK : data[4]; /* the first block ends at a status that is zero */
     return !record || (fwrite(data, 1, size, stdout) == size && fflush(stdout) == 0);
 }
 

@@ -15,7 +15,7 @@ static void read_rails(const uint8_t *at, int16_t gate, uint16_t compliance, str
 }
 
 /* Codes across devices are held against the board's limits one by one: active - active is what a selected device sees, the
- * other three what devices see of which one line or none is selected. */
+ * other three what devices see of which one line or none is selected. Behind gates, rows that are not selected see nothing. */
 static bool rails_allowed(const struct rails *rails, int way, struct problem *problem)
 {
     const int32_t cell = rails->row_active - rails->column_active;
@@ -25,8 +25,9 @@ static bool rails_allowed(const struct rails *rails, int way, struct problem *pr
            within(problem, F_LINE_CODE, rails->column_rest, -MAX_LINE, MAX_LINE) &&
            within(problem, F_CELL_CODE, cell, -MAX_CELL, MAX_CELL) &&
            within(problem, F_HALF_CODE, rails->row_active - rails->column_rest, -MAX_HALF, MAX_HALF) &&
-           within(problem, F_HALF_CODE, rails->row_rest - rails->column_active, -MAX_HALF, MAX_HALF) &&
-           within(problem, F_HALF_CODE, rails->row_rest - rails->column_rest, -MAX_HALF, MAX_HALF) &&
+           (rails->gate != 0 ||
+            (within(problem, F_HALF_CODE, rails->row_rest - rails->column_active, -MAX_HALF, MAX_HALF) &&
+             within(problem, F_HALF_CODE, rails->row_rest - rails->column_rest, -MAX_HALF, MAX_HALF))) &&
            ((way == UP ? cell > 0 : cell < 0) ||
             refuse(problem, E_CONFIG, F_CELL_CODE, cell, way == UP ? 1 : -MAX_CELL, way == UP ? MAX_CELL : -1));
 }

@@ -11,8 +11,8 @@ from rpudriver.backends.hardware.profile import ChipProfile
 from rpudriver.backends.hardware.serial import hello, refusals
 from rpudriver.backends.hardware.serial.arming import pack_settings
 from rpudriver.backends.hardware.serial.capture import Capture
-from rpudriver.backends.hardware.serial.conversation import Conversation
-from rpudriver.backends.hardware.serial.frames import MAJOR, Frame, Op
+from rpudriver.backends.hardware.serial.conversation import Conversation, Heard
+from rpudriver.backends.hardware.serial.frames import MAJOR, NUMBERS, Frame, Op, following
 from rpudriver.backends.hardware.serial.hello import Capability, Hello
 from rpudriver.backends.hardware.serial.link import Link
 from rpudriver.backends.hardware.serial.owner import ports_seen
@@ -20,13 +20,7 @@ from rpudriver.backends.hardware.serial.refusals import Reason, Status
 from rpudriver.errors import BoardError, LinkLostError, NotArmedError
 
 _log = logging.getLogger("rpudriver")
-NUMBERS = 2**32 - 1  # sequence numbers go from 1 to this one, then from 1 again
 ATTEMPTS = 3  # to arm a board that something else happens to at the same time
-
-
-def following(seq: int) -> int:
-    """Return the sequence number after `seq` (0: none yet)."""
-    return seq % NUMBERS + 1
 
 
 @final
@@ -104,7 +98,7 @@ class SerialBoard(Driver):
                 break
             self._refresh()  # a batch that was given up has arrived after all and has the number
         if reply.status != Status.OK:
-            raise refusals.error("arming", reply.status, reply.payload)
+            raise refusals.error("arming", reply.status, reply.payload, "kind")
         self._settings = settings
 
     def stamp(self, operations: bytes) -> Ticket:
@@ -142,7 +136,7 @@ class SerialBoard(Driver):
         self._renumbered = (ticket, seq)
         if not board.armed and (self._settings is None or board.reason != Reason.WATCHDOG):
             raise NotArmedError(
-                f"batch {ticket.seq} was not done and the board is {refusals.reason_words(board.reason)}: "
+                f"batch {ticket.seq} was not done, and the board is not armed ({refusals.reason_words(board.reason)}): "
                 "arm it, then settle again"
             )
         return self._do(ticket, self._frame(seq, operations))
@@ -189,7 +183,7 @@ class SerialBoard(Driver):
         if reply.status in (Status.SEQ_REUSE, Status.SEQ_GAP):
             raise self._lost(f"batch {ticket.seq} may have been done while it was thought lost; it is to be settled")
         if reply.status != Status.OK:
-            raise refusals.error("arming again", reply.status, reply.payload)
+            raise refusals.error("arming again", reply.status, reply.payload, "kind")
 
     def _outcome(self, request: Frame, reply: Frame) -> Reply:
         """Return what a reply to RUN says, or raise it."""
@@ -242,7 +236,7 @@ class SerialBoard(Driver):
         request = self._plain(Op.HELLO, hello.request(nonce))
         reply = talk.ask(request, self._give_up, unsure=True)
         if reply is None:
-            raise self._nobody(talk)
+            raise self._nobody(talk.heard)
         if reply.version != MAJOR:
             hello.check_version(reply.version)
         if reply.status != Status.OK:
@@ -253,16 +247,16 @@ class SerialBoard(Driver):
         hello.check_version(board.major)
         return board
 
-    def _nobody(self, talk: Conversation) -> LinkLostError | BoardError:
+    def _nobody(self, heard: Heard) -> LinkLostError | BoardError:
         """Return what it means that no board answers the greeting."""
-        if talk.echoed:
+        if heard.echoed:
             return BoardError(
                 f"{self._port} answers, but not as a rpudriver board: it sends back what it is sent, as a modem or a "
                 f"loopback plug does; choose another port; {ports_seen()}"
             )
-        if talk.garbage:
+        if heard.babble:
             return BoardError(
-                f"{self._port} answers, but not as a rpudriver board (first bytes: {talk.garbage[:16].hex(' ')}): "
+                f"{self._port} answers, but not as a rpudriver board (first bytes: {heard.garbage.hex(' ')}): "
                 f"choose another port, or another baud rate than {self._baud}; {ports_seen()}"
             )
         return LinkLostError(

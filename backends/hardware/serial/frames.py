@@ -13,7 +13,13 @@ ANSWER = 0x80  # flag of a reply
 _HEADER = struct.Struct("<BBBBII")  # version, op, flags, status, session, seq
 _CRC = struct.Struct("<I")
 OVERHEAD = _HEADER.size + _CRC.size  # of a frame before stuffing
+NUMBERS = 2**32 - 1  # sequence numbers go from 1 to this one, then from 1 again
 LONGEST = 1 << 20  # bytes without a zero, after which a stream is no board's
+
+
+def following(seq: int) -> int:
+    """Return the sequence number after `seq` (0: none yet)."""
+    return seq % NUMBERS + 1
 
 
 @final

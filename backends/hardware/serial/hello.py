@@ -210,12 +210,15 @@ def _envelope_bounds(board: Hello, profile: ChipProfile) -> list[_Bound]:
 
 
 def _settings_bounds(board: Hello, settings: Settings) -> list[_Bound]:
-    """Rails as they are armed: rounded to codes, and for every biasing held against the same three differences."""
+    """Rails as they are armed, rounded to codes; behind gates, rows that are not selected see nothing."""
     found = []
     for number, kind in enumerate(settings.kinds):
-        for way, rails in (("up", kind.up), ("down", kind.down)):
+        for way, bit, rails in (("up", 1, kind.up), ("down", 2, kind.down)):
+            if not kind.ways & bit:
+                continue
             row, row_rest, column, column_rest = rails
-            half = max(abs(row - column_rest), abs(row_rest - column), abs(row_rest - column_rest))
+            closed = 0 if kind.gate else max(abs(row_rest - column), abs(row_rest - column_rest))
+            half = max(abs(row - column_rest), closed)
             name = f"kind {number}, {way}"
             found += [
                 _Bound(f"{name}, code of a rail", max(map(abs, rails)), board.max_line, 1, "codes"),

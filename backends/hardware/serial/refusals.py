@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import ClassVar, Self, final
 
-from rpudriver.errors import BoardError
+from rpudriver.errors import BoardError, NotArmedError
 
 
 @final
@@ -41,8 +41,8 @@ class Reason(IntEnum):
 REASONS = {
     Reason.NONE: "none",
     Reason.ASKED: "idled on request",
-    Reason.WATCHDOG: "cut off by the watchdog: it heard nothing for too long",
-    Reason.COMPLIANCE: "cut off by the compliance limit",
+    Reason.WATCHDOG: "cut off by its watchdog, which heard nothing for too long",
+    Reason.COMPLIANCE: "cut off by its compliance limit",
     Reason.START: "just started",
 }
 
@@ -52,7 +52,6 @@ _MEANINGS = {
     Status.SESSION: "it has restarted; connect again",
     Status.SEQ_GAP: "another program has talked to it; close that one and connect again",
     Status.SEQ_REUSE: "another program has used this frame's number; close that one and connect again",
-    Status.NOT_ARMED: "it is not armed; another program may have idled it: arm again",
     Status.RANGE: "a value is beyond its limits",
     Status.CONFIG: "values contradict each other",
     Status.LENGTH: "the frame is too short, too long or not of whole operations",
@@ -96,8 +95,8 @@ class Refusal:
 
     Attributes
     ----------
-    operation : which one of the frame, 0xFF for the frame itself.
-    field : number of what is wrong.
+    operation : which one of the frame, or which kind of an ARM; 0xFF for the frame itself.
+    field : number of what is wrong; 0 where the status says it, or the length.
     value, low, high : what was found, and what is allowed.
     """
 
@@ -114,9 +113,9 @@ class Refusal:
         """Return what a reply says, None where it says nothing of the kind."""
         return cls(*cls._LAYOUT.unpack(payload)) if len(payload) == cls._LAYOUT.size else None
 
-    def words(self) -> str:
-        """Return what is wrong, and where."""
-        where = "" if self.operation == 0xFF else f"operation {self.operation}: "
+    def words(self, part: str) -> str:
+        """Return what is wrong, and where; `part` is what `operation` numbers."""
+        where = "" if self.operation == 0xFF else f"{part} {self.operation}: "
         field = _FIELDS.get(self.field, f"field {self.field}")
         return f"{where}{field} = {self.value}, allowed is {self.low} to {self.high}"
 
@@ -132,11 +131,14 @@ def reason_words(reason: int) -> str:
     return REASONS[Reason(reason)] if reason in REASONS else f"reason {reason}"
 
 
-def error(doing: str, status: int, payload: bytes) -> BoardError:
-    """Return the error for a reply that refuses; `doing` says what was asked."""
-    if status == Status.SAFE:
-        return BoardError(f"{doing} was refused: the board is {reason_words(reason_of(payload))}; arm again to go on")
+def error(doing: str, status: int, payload: bytes, part: str = "operation") -> BoardError | NotArmedError:
+    """Return the error for a reply that refuses; `doing` says what was asked, `part` what it consists of."""
+    if status in (Status.SAFE, Status.NOT_ARMED):
+        why = reason_words(reason_of(payload))
+        return NotArmedError(f"{doing} was refused, nothing was done: the board is not armed ({why}); arm it again")
     refusal = Refusal.unpack(payload)
     meaning = _MEANINGS[Status(status)] if status in _MEANINGS else f"error {status}, unknown to this version"
-    detail = "" if refusal is None else f" ({refusal.words()})"
+    detail = ""
+    if refusal is not None and (refusal.field != 0 or status == Status.LENGTH):
+        detail = f" ({refusal.words(part)})"
     return BoardError(f"{doing} was refused by the board, nothing was done: {meaning}{detail}")

@@ -7,8 +7,8 @@ import numpy as np
 from rpudriver.backends.hardware import operations
 
 
-def pulses(row: int, column: int, bl: int, up: bool = True, array: int = 0, kind: int = 0) -> bytes:
-    """Return `bl` pulses on one device."""
+def pulses(row: int, column: int, bl: int, up: bool = True, array: int = 0, kind: int = 2) -> bytes:
+    """Return `bl` pulses on one device; kind 2 is the emulated chip's `update`."""
     slots = (2**bl - 1).to_bytes(-(-bl // 8), "little")
     sample = struct.pack("<H", bl) + b"\1\0" + slots + bytes([1, 0 if up else 1]) + slots
     body = operations.PULSE_HEAD.pack(array, kind, row, 1, column, 1, 1, 1) + sample

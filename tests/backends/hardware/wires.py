@@ -19,6 +19,7 @@ class Served:
         tty.setraw(self._slave)
         os.set_blocking(self.master, False)
         self.port, self._work = os.ttyname(self._slave), work
+        self._open, self._closing = [self.master, self._slave], threading.Lock()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
@@ -29,13 +30,18 @@ class Served:
             if select.select([], [self.master], [], 0.02)[1]:
                 data = data[os.write(self.master, data) :]
 
+    def stop(self) -> None:
+        """Let the far end fall silent."""
+        self._stop.set()
+        self._thread.join()
+
     def unplug(self) -> None:
         """Take the far end away."""
-        if not self._stop.is_set():
-            self._stop.set()
-            self._thread.join()
-            os.close(self.master)
-            os.close(self._slave)
+        self.stop()
+        with self._closing:
+            ends, self._open = self._open, []
+        for end in ends:
+            os.close(end)
 
     def _serve(self) -> None:
         while not self._stop.is_set():

@@ -79,7 +79,9 @@ class Link:
         self._pending = b""
 
     def close(self) -> None:
-        os.close(self.fd)
+        if self.fd >= 0:
+            os.close(self.fd)
+        self.fd = -1
 
     def send(self, data: bytes) -> None:
         while data:

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from rpudriver.backends.hardware.driver import Reply
-from rpudriver.backends.hardware.serial.board import NUMBERS, following
-from rpudriver.errors import BoardError, LinkLostError
+from rpudriver.backends.hardware.serial.frames import NUMBERS, following
+from rpudriver.errors import BoardError, LinkLostError, NotArmedError
 from tests.backends.hardware import board_model
 from tests.backends.hardware.batches import one_hot_read, pulses, read_back
 from tests.backends.hardware.board_model import BoardModel
@@ -77,7 +77,7 @@ def test_a_board_that_was_idled_stays_so() -> None:
     with bench() as b:
         b.driver.idle()
         assert b.model.state == (board_model.IDLED, 1)
-        with pytest.raises(BoardError, match=r"batch 2 was refused .* not armed"):
+        with pytest.raises(NotArmedError, match=r"batch 2 was refused, nothing was done: .* \(idled on request\)"):
             b.run(pulses(0, 0, 1))
         assert b.model.pulses == 0
         b.driver.arm(SETTINGS)
@@ -100,7 +100,7 @@ def test_a_trip_is_a_flag_and_latches() -> None:
         b.model.trip_at = 1
         reply = b.run(pulses(0, 0, 1) * 3)
         assert reply == Reply(b"\0\1", tripped=True)
-        with pytest.raises(BoardError, match=r"cut off by the compliance limit; arm again to go on"):
+        with pytest.raises(NotArmedError, match=r"cut off by its compliance limit\); arm it again"):
             b.run(pulses(0, 0, 1))
         assert b.model.pulses == 2, "nothing after the trip, and nothing after the error"
         b.driver.arm(SETTINGS)

@@ -73,7 +73,7 @@ def test_after_a_killed_process_the_next_one_settles_then_arms(off: Callable[[Be
         driver = b.another()
         driver.connect()
         if not done:
-            with pytest.raises(NotArmedError, match=f"batch {ticket.seq} was not done and the board is"):
+            with pytest.raises(NotArmedError, match=f"batch {ticket.seq} was not done, and the board is not armed"):
                 driver.settle(ticket, BATCH)
             assert b.model.pulses == 5
             driver.arm(SETTINGS)
