@@ -18,6 +18,7 @@ class Fire:
 
     volts: tuple[tuple[int, float], ...]  # (channel, volts)
     nanos: int
+    active: frozenset[int]  # channels of the lines that fire; a device between two of them is selected
 
 
 @final

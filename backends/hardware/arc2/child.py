@@ -3,7 +3,8 @@
 Run as ``python -m rpudriver.backends.hardware.arc2.child FD LIBRARY``. Requests come through the pipe FD, one at a
 time, and each has one answer. After anything that went wrong the process ends: the library keeps what was queued, and a
 later ``execute`` would pulse again. All of a batch is queued first and sent by one ``execute``, whose last instructions
-put every channel to 0 V, so the instrument ends at rest even when this process does not live to see it.
+put every channel to 0 V. The library hands the instrument 768 instructions at a time, about 30 slots: a batch that fits
+ends at rest even when this process does not live to see it; of a longer one the rest is missing then, between pulses.
 """
 
 import contextlib
@@ -42,7 +43,7 @@ class Server:
         verb, *rest = request
         match verb:
             case "who":
-                return str(self._library.LIBARC2_VERSION), [int(port) for port in self._library.find_ids()]
+                return self._library.LIBARC2_VERSION, [int(port) for port in self._library.find_ids()]
             case "open":
                 self._instrument = self._library.Instrument(*rest)  # loads the firmware, puts channels to 0 V
             case "run":
@@ -123,7 +124,8 @@ def serve(pipe: Connection, library: str) -> None:
                 pipe.send((False, server.stage, _words(error)))
             return
         signal.setitimer(signal.ITIMER_REAL, 0)
-        pipe.send((True, server.stage, result))
+        with contextlib.suppress(OSError):  # who asked may be gone: the next `recv` says so, and channels go to 0 V
+            pipe.send((True, server.stage, result))
 
 
 def _bounded(limit_s: float) -> None:

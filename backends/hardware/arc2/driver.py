@@ -16,6 +16,7 @@ from rpudriver.backends.hardware.profile import ChipProfile
 from rpudriver.errors import BackendError, BoardError, ConfigError, LinkLostError, NotArmedError
 
 OPEN_S = 30.0  # to load the firmware
+VERSION = "0.6."  # of the library: what this was written and tested against
 LARGEST = 1 << 16  # bytes of a batch: there is no limit but memory; this keeps a batch to seconds
 
 
@@ -23,8 +24,8 @@ LARGEST = 1 << 16  # bytes of a batch: there is no limit but memory; this keeps 
 class Arc2Driver(Driver):
     """One ArC TWO, protocol-tested: written against the library's API and a recording double, never seen by hardware.
 
-    The instrument has no watchdog, no comparator and no counters: a batch ends at 0 V by itself, currents while pulsing
-    are not limited, and pulses are counted by the journal alone.
+    The instrument has no watchdog, no comparator and no counters: each batch ends at 0 V, currents while pulsing are not
+    limited, and pulses are counted by the journal alone.
 
     Parameters
     ----------
@@ -55,6 +56,7 @@ class Arc2Driver(Driver):
             wiring=profile.arc2,
             line_volts=envelope.line_volts,
             cell_volts=envelope.cell_volts,
+            half_volts=envelope.half_volts,
             read_volts=envelope.read_volts,
             width_ns=round(envelope.width_s * 1e9),
             total_ns=0,
@@ -102,7 +104,7 @@ class Arc2Driver(Driver):
     def run(self, ticket: Ticket, operations: bytes) -> Reply:
         """See `Driver.run`."""
         if self._translator is None:
-            raise BoardError("ArC TWO is not armed; arm it first, nothing was sent")
+            raise NotArmedError("ArC TWO is not armed; arm it first, nothing was sent")
         if ticket != self.stamp(operations):
             raise BoardError(f"batch {ticket.seq} of session {ticket.session} is not the next one; nothing was sent")
         translator, steps = self._translator, decode(operations, self._profile.converters.input_bits)
@@ -150,6 +152,12 @@ class Arc2Driver(Driver):
         self.close()
         self._child = Child(self._library)
         version, ports = self._ask("who", limit_s=self._timeout_s)
+        if not str(version).startswith(VERSION):
+            self.close()
+            raise BoardError(
+                f"{self._library} is version {version}, this was written for {VERSION}x, whose calls may mean something "
+                "else in another; install it with: pip install 'rpudriver[arc2]'"
+            )
         if self._port not in ports:
             self.close()
             known = ", ".join(map(str, ports)) or "none"

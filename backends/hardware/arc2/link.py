@@ -3,6 +3,8 @@
 import contextlib
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
 from multiprocessing.connection import Connection, Pipe
 from typing import Any, final
 
@@ -57,12 +59,13 @@ class Child:
         BoardError
             If it failed before anything was sent; the child has ended all the same.
         """
-        try:
-            self._pipe.send((limit_s, request))
-        except OSError as error:
-            self.kill()
-            raise LinkLostError(f"the process of ArC TWO's library is gone ({error}); connect again") from error
-        done, stage, result = self._receive(limit_s + GRACE_S)
+        with self._ended_after(limit_s + 2 * GRACE_S):
+            try:
+                self._pipe.send((limit_s, request))
+            except OSError as error:
+                self.kill()
+                raise LinkLostError(f"the process of ArC TWO's library is gone ({error}); connect again") from error
+            done, stage, result = self._receive(limit_s + GRACE_S)
         if done:
             return result
         self.kill()
@@ -75,7 +78,8 @@ class Child:
         with contextlib.suppress(OSError):
             self._pipe.close()
         self._process.kill()
-        self._process.wait()
+        with contextlib.suppress(subprocess.TimeoutExpired):  # in a system call that nothing ends, on a USB fault
+            self._process.wait(GRACE_S)
 
     def release(self, limit_s: float) -> None:
         """Let the child put channels to 0 V and end; by force where it takes too long."""
@@ -85,6 +89,17 @@ class Child:
             self._process.wait(limit_s)
         except subprocess.TimeoutExpired:
             self.kill()
+
+    @contextlib.contextmanager
+    def _ended_after(self, limit_s: float) -> Iterator[None]:
+        """End the process where a pipe that it does not empty, or half an answer, would hold the caller for ever."""
+        timer = threading.Timer(limit_s, self._process.kill)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
 
     def _receive(self, limit_s: float) -> tuple[bool, str, Any]:
         try:

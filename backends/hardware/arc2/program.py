@@ -27,6 +27,7 @@ from rpudriver.errors import BoardError, ConfigError, LinkLostError
 FIRE_NS, SENSE_NS = 40_000, 300_000
 PHASES = ((False, False), (True, True), (False, True), (True, False))  # (x negative, d negative), as in the protocol
 
+Bits = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
 
 
@@ -77,11 +78,12 @@ class Translator:
         if operation.kind >= len(self.settings.kinds):
             raise BoardError(f"pulse kind {operation.kind} is not among the {len(self.settings.kinds)} that are armed")
         kind = self.settings.kinds[operation.kind]
+        longest = max((sample.bl for sample in operation.samples), default=0)
+        if longest > self.settings.max_bl:
+            raise BoardError(f"a bit length of {longest} is beyond the {self.settings.max_bl} that are armed")
+        once = [call for sample in operation.samples for call in self._slots(operation, sample, kind)]
         for _ in range(operation.repeat):
-            for sample in operation.samples:
-                if sample.bl > self.settings.max_bl:
-                    raise BoardError(f"a bit length of {sample.bl} is beyond the {self.settings.max_bl} that are armed")
-                yield from self._slots(operation, sample, kind)
+            yield from once  # the same objects: a batch of many repeats stays small
 
     def _slots(self, operation: PulseOperation, sample: Sample, kind: KindCodes) -> Iterator[Call]:
         """Yield the pulses of a sample; a slot in which no device is selected would disturb some for nothing."""
@@ -93,20 +95,18 @@ class Translator:
             for slot in np.flatnonzero(x.any(0) & d.any(0)):
                 if not kind.ways & (2 if down else 1):
                     raise BoardError(f"pulse kind {operation.kind} is not armed {'downwards' if down else 'upwards'}")
-                yield Fire(self._levels(where, d[:, slot], x[:, slot], kind.down if down else kind.up), kind.width_ns)
+                yield self._fire(where, d[:, slot], x[:, slot], kind.down if down else kind.up, kind.width_ns)
                 yield Delay(kind.width_ns + kind.gap_ns)  # the library does not wait for the end of a pulse
 
-    def _levels(
-        self, where: Rectangle, rows: npt.NDArray[np.bool_], columns: npt.NDArray[np.bool_], rails: Sequence[int]
-    ) -> tuple[tuple[int, float], ...]:
-        """Return the volts of all channels in a slot: a channel that is not named would float."""
+    def _fire(self, where: Rectangle, rows: Bits, columns: Bits, rails: Sequence[int], width_ns: int) -> Fire:
+        """Return a slot with the volts of all lines: a channel that is not named would float."""
         wiring, volts = self._wiring, self.profile.converters.volts_per_rail_code
         row_active, row_rest, column_active, column_rest = (volts * rail for rail in rails)
-        row_on = {wiring.rows[where.row + i] for i in np.flatnonzero(rows)}
-        column_on = {wiring.columns[where.column + i] for i in np.flatnonzero(columns)}
-        levels = [(c, row_active if c in row_on else row_rest) for c in wiring.rows]
-        levels += [(c, column_active if c in column_on else column_rest) for c in wiring.columns]
-        return _one_polarity(levels)
+        active = frozenset(wiring.rows[where.row + i] for i in np.flatnonzero(rows))
+        active |= frozenset(wiring.columns[where.column + i] for i in np.flatnonzero(columns))
+        levels = [(c, row_active if c in active else row_rest) for c in wiring.rows]
+        levels += [(c, column_active if c in active else column_rest) for c in wiring.columns]
+        return Fire(_one_polarity(levels), width_ns, active)
 
     # ---- reads --------------------------------------------------------------------------------------------------
 

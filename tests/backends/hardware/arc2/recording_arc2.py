@@ -2,7 +2,8 @@
 
 Rules written after the library's documentation and source (libarc2, MPL-2, read, not copied): a buffer that `execute`
 sends and only then empties, so that a failed one stays queued; voltages that clip at 10 V; one polarity a cluster;
-channels that are not pulsed float. ``ARC2_CHIP`` names the file with what the devices saw, ``ARC2_FAULT`` what breaks.
+channels that are not pulsed float. ``ARC2_CHIP`` names the file with what the devices saw, ``ARC2_FAULT`` what breaks,
+``ARC2_SOCKET`` an emulated chip that is there instead of these devices (`emulated_devices`).
 """
 
 import ctypes
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-LIBARC2_VERSION = "double"
+LIBARC2_VERSION = os.environ.get("ARC2_VERSION", "0.6.0")
 ROWS = [*range(16), *range(32, 48)]
 COLUMNS = [*range(16, 32), *range(48, 64)]
 THRESHOLD = 1.2  # volts across a device from which on it sees a pulse
@@ -84,11 +85,42 @@ def volts_of(code):
     return (code - 32768) * 20 / 65536
 
 
+class FileDevices:
+    """Devices without noise, which move by one step for each pulse beyond a threshold."""
+
+    @staticmethod
+    def fire(chip, volts, nanos):
+        for r, row in enumerate(ROWS):
+            for c, column in enumerate(COLUMNS):
+                if row in volts and column in volts:  # a line that floats pulses nothing
+                    across = volts[row] - volts[column]
+                    if abs(across) >= THRESHOLD:
+                        chip["pulses"][r][c] += 1 if across > 0 else -1
+                    elif abs(across) > 0.01:
+                        chip["half"] += 1
+
+    @staticmethod
+    def flows(chip, levels):
+        """Return what flows out of each channel, if it is at 0 V."""
+        siemens, out = 50e-6 + 40e-6 * weights(chip), np.zeros(64)
+        out[ROWS] = -siemens @ levels[COLUMNS]
+        out[COLUMNS] = -levels[ROWS] @ siemens
+        return out
+
+
+def devices():
+    if "ARC2_SOCKET" not in os.environ:
+        return FileDevices()
+    from emulated_devices import EmulatedDevices
+
+    return EmulatedDevices(os.environ["ARC2_SOCKET"])
+
+
 class Instrument:
     def __init__(self, port: int, firmware: str, init=True):
         if fault() == "firmware":
             raise ArC2Error("FPGA Error: cannot program")
-        self.port, self.queued, self.chunks = port, [], []
+        self.port, self.queued, self.chunks, self.devices = port, [], [], devices()
         chip = load()
         chip["levels"] = [0.0] * 64  # loading the firmware resets the instrument
         chip["events"].append("open")
@@ -110,7 +142,7 @@ class Instrument:
             falls = raw(active) <= raw(normal)
             if polarity.setdefault(chan // 8, falls) != falls:
                 raise ArC2Error("Attempting to toggle a previously set HS polarity bit")
-        self.queued.append(("fire", {chan: volts_of(raw(active)) for chan, active, _ in chans}))
+        self.queued.append(("fire", ({chan: volts_of(raw(active)) for chan, active, _ in chans}, max(filter(None, cl_nanos)))))
         return self
 
     def delay(self, nanos):
@@ -135,11 +167,12 @@ class Instrument:
         if fault() == "execute":
             raise ArC2Error("FPGA Error: write failed")  # what is queued stays queued
         chip = load()
-        for verb, what in self.queued:
+        reached = len(self.queued) // 2 if fault() == "half" else None  # unplugged in the midst of a long batch
+        for verb, what in self.queued[:reached]:
             getattr(self, f"do_{verb}")(chip, what)
         chip["events"].append("execute")
         save(chip)
-        if fault() == "late":
+        if fault() in ("late", "half"):
             raise ArC2Error("FPGA Error: write failed half way")  # it has pulsed, and keeps its queue
         self.queued.clear()
         return self
@@ -178,25 +211,13 @@ class Instrument:
         for chan, value in volts.items():
             chip["levels"][chan] = value
 
-    def do_fire(self, chip, volts):
-        for r, row in enumerate(ROWS):
-            for c, column in enumerate(COLUMNS):
-                if row in volts and column in volts:  # a line that floats pulses nothing
-                    across = volts[row] - volts[column]
-                    if abs(across) >= THRESHOLD:
-                        chip["pulses"][r][c] += 1 if across > 0 else -1
-                    elif abs(across) > 0.01:
-                        chip["half"] += 1
+    def do_fire(self, chip, what):
+        self.devices.fire(chip, *what)
 
     def do_sense(self, chip, channels):
-        siemens, levels = 50e-6 + 40e-6 * weights(chip), np.array(chip["levels"])
-        flows = np.full(64, np.nan)
-        for chan in channels:
-            assert abs(levels[chan]) < 1e-3
-            if chan in ROWS:
-                flows[chan] = -siemens[ROWS.index(chan)] @ levels[COLUMNS]
-            else:
-                flows[chan] = -levels[ROWS] @ siemens[:, COLUMNS.index(chan)]
+        levels, flows = np.array(chip["levels"]), np.full(64, np.nan)
+        assert np.abs(levels[channels]).max() < 1e-3
+        flows[channels] = self.devices.flows(chip, levels)[channels]
         if fault() == "nan":
             flows[:] = np.nan
         self.chunks.append(flows.astype(np.float32))

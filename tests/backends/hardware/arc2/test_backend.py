@@ -4,18 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from rpudriver.backends.registry import make
 from rpudriver.backends.writing import read_weights
 from rpudriver.errors import LinkLostError
 from tests.backends.hardware.arc2 import recording_arc2
+from tests.backends.hardware.arc2.chips import open_in
 from tests.backends.reference_chip import random_trains
-
-
-def open_in(folder):
-    firmware = folder / "fw.bin"
-    firmware.write_bytes(b"fw")
-    options = {"chip": "arc2-32", "firmware": str(firmware), "state": str(folder / "state"), "timeout_s": 1.0}
-    return make("arc2", library="recording_arc2", **options)
 
 
 def test_pulses_and_reads_of_a_step_sequence(chip, tmp_path):

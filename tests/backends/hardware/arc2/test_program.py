@@ -23,7 +23,7 @@ def biased(profile, biasing):
 
 def guard_of(profile):
     e = profile.envelope
-    return Guard(profile.arc2, e.line_volts, e.cell_volts, e.read_volts, round(e.width_s * 1e9), 10**12)
+    return Guard(profile.arc2, e.line_volts, e.cell_volts, e.half_volts, e.read_volts, round(e.width_s * 1e9), 10**12)
 
 
 def run(profile, batch):
