@@ -37,15 +37,15 @@ class EmulatedDevices:
         self.send("R", struct.pack("<6f", *rails, 0.0, NO_LIMIT_A))
         self.send("F", struct.pack("<III", nanos, 0, 1) + masks)
 
-    def flows(self, chip, levels):
-        """Return what flows out of each channel, if it is at 0 V."""
+    def flows(self, chip, levels, channels):
+        """Return what flows out of each channel ``[64]``; only those of `channels`, all rows or all columns, count."""
+        transposed = not set(channels) <= set(ROWS)
+        lines, inputs = (COLUMNS, ROWS) if transposed else (ROWS, COLUMNS)
+        assert set(channels) <= set(lines)
+        body = struct.pack("<BBHHHHHHHI", transposed, 0, 0, 0, 32, 0, 32, 0, 0, 1)
+        self.send("S", body + levels[inputs].astype("<f4").tobytes())
         out = np.zeros(64)
-        for lines, inputs, transposed in ((ROWS, COLUMNS, 0), (COLUMNS, ROWS, 1)):
-            volts = levels[inputs]
-            if volts.any():
-                body = struct.pack("<BBHHHHHHHI", transposed, 0, 0, 0, 32, 0, 32, 0, 0, 1)
-                self.send("S", body + volts.astype("<f4").tobytes())
-                out[lines] = -(self.answer(4 * 32) + MIDDLE_S * volts.sum())
+        out[lines] = -(self.answer(4 * 32) + MIDDLE_S * levels[inputs].sum())
         return out
 
     def answer(self, size):

@@ -100,8 +100,8 @@ class FileDevices:
                         chip["half"] += 1
 
     @staticmethod
-    def flows(chip, levels):
-        """Return what flows out of each channel, if it is at 0 V."""
+    def flows(chip, levels, channels):
+        """Return what flows out of each channel ``[64]``; only those of `channels` count, which are at 0 V."""
         siemens, out = 50e-6 + 40e-6 * weights(chip), np.zeros(64)
         out[ROWS] = -siemens @ levels[COLUMNS]
         out[COLUMNS] = -levels[ROWS] @ siemens
@@ -217,7 +217,7 @@ class Instrument:
     def do_sense(self, chip, channels):
         levels, flows = np.array(chip["levels"]), np.full(64, np.nan)
         assert np.abs(levels[channels]).max() < 1e-3
-        flows[channels] = self.devices.flows(chip, levels)[channels]
+        flows[channels] = self.devices.flows(chip, levels, channels)[channels]
         if fault() == "nan":
             flows[:] = np.nan
         self.chunks.append(flows.astype(np.float32))

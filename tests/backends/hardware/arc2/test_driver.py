@@ -16,6 +16,8 @@ from rpudriver.errors import BoardError, ConfigError, LinkLostError, NotArmedErr
 from tests.backends.hardware.arc2 import batches, recording_arc2
 
 PULSE = batches.one_pulse(3, 4)
+_SOME = np.random.default_rng(0).random((4, 32, 31)) < 0.3  # 4 samples: hundreds of slots
+LONG = batches.pulse(_SOME, _SOME, _SOME[:, :, 0], _SOME[:, :, 1])
 
 
 def ready(driver, settings):
@@ -92,6 +94,7 @@ def test_a_batch_before_arming_after_idle_or_out_of_order_is_refused(driver, set
         ("crash", 1, "its process ended"),
         ("execute", 0, "write failed"),
         ("late", 1, "half way"),
+        ("half", 1, "half way"),
     ],
 )
 def test_a_library_that_fails_is_one_error_and_pulses_at_most_once(
@@ -127,12 +130,14 @@ def test_a_refusal_while_queueing_sends_nothing_and_discards_the_instance(driver
     assert chip()["pulses"][3][4] == 0  # what the old instance had queued is gone with it
 
 
-def test_a_stopped_child_is_killed(driver, settings, chip):
+@pytest.mark.parametrize(("batch", "words"), [(PULSE, "no answer within"), (LONG, "is gone")])
+def test_a_stopped_child_is_killed(driver, settings, chip, batch, words):
     ready(driver, settings)
-    process = driver.child.process
-    process.send_signal(signal.SIGSTOP)  # its own alarm cannot end it now
-    with pytest.raises(LinkLostError, match="no answer within"):
-        driver.run(driver.stamp(PULSE), PULSE)
+    process, began = driver.child.process, time.monotonic()
+    process.send_signal(signal.SIGSTOP)  # its own alarm cannot end it now, and a long batch fills the pipe
+    with pytest.raises(LinkLostError, match=words):
+        driver.run(driver.stamp(batch), batch)
+    assert time.monotonic() - began < 8.0  # 1 s, up to 2 s of grace, the batch itself, and a busy machine
     assert gone(process.pid)
 
 
@@ -209,6 +214,15 @@ def test_no_instrument_no_library_no_firmware_no_wiring(driver, profile, setting
         Arc2Driver(profile.model_copy(update={"arc2": None}), firmware)
 
 
+@pytest.mark.parametrize("version", ["0.5.1", "0.7.0", "1.0"])
+def test_another_version_of_the_library_is_not_used(driver, monkeypatch, chip, version):
+    monkeypatch.setenv("ARC2_VERSION", version)
+    with pytest.raises(BoardError, match=rf"version {version}, .* for 0\.6\.x.* pip install 'rpudriver\[arc2\]'"):
+        driver.connect()
+    assert driver.child is None
+    assert chip()["events"] == []
+
+
 def test_kinds_beyond_the_envelope_are_not_armed(driver, profile, chip):
     strong = profile.kinds["update"].model_copy(update={"volts_up": 1.9})
     wide = profile.model_copy(update={"kinds": profile.kinds | {"update": strong}})
@@ -219,6 +233,6 @@ def test_kinds_beyond_the_envelope_are_not_armed(driver, profile, chip):
 
 
 def test_the_real_library_answers_without_an_instrument(profile, driver, tmp_path):
-    pytest.importorskip("pyarc2")
+    pytest.importorskip("pyarc2", reason="pyarc2 is not installed: pip install 'rpudriver[arc2]'")
     with pytest.raises(BoardError, match=r"no ArC TWO on port 0"):
         Arc2Driver(profile, tmp_path / "arc2fw.bin").connect()

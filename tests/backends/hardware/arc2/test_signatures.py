@@ -4,8 +4,10 @@ import inspect
 
 import pytest
 
+from rpudriver.backends.hardware.arc2.driver import VERSION
 from tests.backends.hardware.arc2 import recording_arc2
 
+MISSING = "pyarc2 is not installed: pip install 'rpudriver[arc2]'"
 METHODS = (
     "__init__",
     "config_channels",
@@ -29,13 +31,14 @@ def shape(method):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_methods(name):
-    library = pytest.importorskip("pyarc2")
+    library = pytest.importorskip("pyarc2", reason=MISSING)
     assert shape(getattr(recording_arc2.Instrument, name)) == shape(getattr(library.Instrument, name))
 
 
 def test_what_else_the_child_uses():
-    library = pytest.importorskip("pyarc2")
+    library = pytest.importorskip("pyarc2", reason=MISSING)
     assert isinstance(library.find_ids(), list)
+    assert library.LIBARC2_VERSION.startswith(VERSION)
     assert {"LIBARC2_VERSION", "find_ids"} <= set(dir(library))
     assert library.IdleMode.SoftGnd.value == recording_arc2.IdleMode.SoftGnd.value
     assert library.DataMode.All is not None
