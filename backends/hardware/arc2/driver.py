@@ -24,8 +24,8 @@ LARGEST = 1 << 16  # bytes of a batch: there is no limit but memory; this keeps 
 class Arc2Driver(Driver):
     """One ArC TWO, protocol-tested: written against the library's API and a recording double, never seen by hardware.
 
-    The instrument has no watchdog, no comparator and no counters: each batch ends at 0 V, currents while pulsing are not
-    limited, and pulses are counted by the journal alone.
+    The instrument has no watchdog, no comparator and no counters: each batch ends at 0 V, currents while pulsing are
+    not limited, and pulses are counted by the journal alone.
 
     Parameters
     ----------
@@ -155,8 +155,8 @@ class Arc2Driver(Driver):
         if not str(version).startswith(VERSION):
             self.close()
             raise BoardError(
-                f"{self._library} is version {version}, this was written for {VERSION}x, whose calls may mean something "
-                "else in another; install it with: pip install 'rpudriver[arc2]'"
+                f"{self._library} is version {version}, this was written for {VERSION}x, and calls may have changed; "
+                "install that with: pip install 'rpudriver[arc2]'"
             )
         if self._port not in ports:
             self.close()

@@ -142,7 +142,9 @@ class Instrument:
             falls = raw(active) <= raw(normal)
             if polarity.setdefault(chan // 8, falls) != falls:
                 raise ArC2Error("Attempting to toggle a previously set HS polarity bit")
-        self.queued.append(("fire", ({chan: volts_of(raw(active)) for chan, active, _ in chans}, max(filter(None, cl_nanos)))))
+        self.queued.append(
+            ("fire", ({chan: volts_of(raw(active)) for chan, active, _ in chans}, max(filter(None, cl_nanos))))
+        )
         return self
 
     def delay(self, nanos):

@@ -214,6 +214,29 @@ def test_no_instrument_no_library_no_firmware_no_wiring(driver, profile, setting
         Arc2Driver(profile.model_copy(update={"arc2": None}), firmware)
 
 
+def test_the_envelope_holds_to_the_last_code_and_nothing_reaches_the_library_beyond_it(
+    driver, profile, settings, chip, tmp_path
+):
+    code = profile.converters.volts_per_input_code
+    edge = profile.envelope.model_copy(update={"read_volts": 100 * code})
+    firmware = tmp_path / "arc2fw.bin"
+    tight = Arc2Driver(profile.model_copy(update={"envelope": edge}), firmware, library="recording_arc2")
+    ready(tight, settings)
+    codes = np.zeros((2, 32), int)
+    for largest in (101, -101):
+        codes[1, 31] = largest  # the last of the batch
+        batch = PULSE + batches.read(codes)
+        with pytest.raises(BoardError, match=r"V on channel 63 is outside .* nothing was sent"):
+            tight.run(tight.stamp(batch), batch)
+    assert chip()["events"] == ["open"]
+    assert tight.child.process.poll() is None
+    codes[1, 31] = 100
+    batch = PULSE + batches.read(codes)
+    tight.run(tight.stamp(batch), batch)
+    assert chip()["pulses"][3][4] == 1
+    tight.close()
+
+
 @pytest.mark.parametrize("version", ["0.5.1", "0.7.0", "1.0"])
 def test_another_version_of_the_library_is_not_used(driver, monkeypatch, chip, version):
     monkeypatch.setenv("ARC2_VERSION", version)

@@ -16,7 +16,9 @@ from rpudriver.errors import BoardError, ConfigError
 from tests.backends.hardware.arc2 import recording_arc2
 
 WIRING = Wiring(rows=(0, 1), columns=(8, 9))
-GUARD = Guard(WIRING, line_volts=1.0, cell_volts=1.5, half_volts=0.9, read_volts=0.2, width_ns=10_000, total_ns=1_000_000)
+GUARD = Guard(
+    WIRING, line_volts=1.0, cell_volts=1.5, half_volts=0.9, read_volts=0.2, width_ns=10_000, total_ns=1_000_000
+)
 
 
 CHANNELS = {"r0": 0, "r1": 1, "c0": 8, "c1": 9}
