@@ -28,7 +28,7 @@ def ready(driver, settings):
 
 def gone(pid):
     """Tell whether a process has ended, after a moment."""
-    for _ in range(100):
+    for _ in range(400):
         try:
             with open(f"/proc/{pid}/stat") as file:
                 if file.read().rpartition(")")[2].split()[0] == "Z":
@@ -184,6 +184,9 @@ driver = Arc2Driver(profile, Path(sys.argv[1]), library="recording_arc2", timeou
 driver.connect()
 driver.arm(profile.settings(Limits()))
 print(driver.child.process.pid, flush=True)
+if len(sys.argv) > 2:
+    batch = bytes.fromhex(sys.argv[2])
+    driver.run(driver.stamp(batch), batch)
 time.sleep(60)
 """
 
@@ -195,6 +198,21 @@ def test_a_killed_caller_leaves_outputs_at_rest_and_no_process(driver, chip, tmp
         caller.kill()
     assert gone(pid)
     assert chip()["events"] == ["open", "execute"]
+
+
+@pytest.mark.parametrize("fault", ["hang", "hold"])
+def test_a_library_that_hangs_does_not_outlive_a_killed_caller(driver, chip, tmp_path, monkeypatch, fault):
+    monkeypatch.setenv("ARC2_FAULT", fault)
+    command = [sys.executable, "-c", CALLER, str(tmp_path / "arc2fw.bin"), PULSE.hex()]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ.copy()) as caller:
+        pid = int(caller.stdout.readline())
+        for _ in range(1000):
+            if chip()["events"] == ["open", "execute"]:
+                break
+            time.sleep(0.01)
+        caller.kill()
+    assert gone(pid)
+    assert (chip()["pulses"][3][4], chip()["levels"]) == (1, [0.0] * 64)
 
 
 def test_no_instrument_no_library_no_firmware_no_wiring(driver, profile, settings, monkeypatch, tmp_path):
