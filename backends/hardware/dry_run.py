@@ -1,4 +1,4 @@
-"""The backend ``dry-run``: a chip of some profile, with all that is checked and counted, and nothing at the end of it."""
+"""The backend ``dry-run``: a chip of some profile, all of it checked and counted, and nothing at the end of it."""
 
 import tempfile
 import zlib
