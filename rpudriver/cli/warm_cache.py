@@ -118,10 +118,11 @@ def _pulse(chip: CrossbarBackend) -> None:
 
 def _train(chip: CrossbarBackend) -> None:
     """Take a step of every algorithm, with one sample and with several, for what stands around the kernels."""
-    for name, algorithm in ALGORITHMS.items():
-        model = convert(
-            torch.nn.Sequential(torch.nn.Linear(6, 5), torch.nn.Linear(5, 4)), chip, algorithm(), prefix=name
-        )
+    ways: list[tuple[str, type[Algorithm[Any]], Backward]] = [(n, a, "transposed") for n, a in ALGORITHMS.items()]
+    ways.append(("shadow", ALGORITHMS["sgd"], "shadow"))
+    for name, algorithm, backward in ways:
+        plain = torch.nn.Sequential(torch.nn.Linear(6, 5), torch.nn.Linear(5, 4))
+        model = convert(plain, chip, algorithm(), prefix=name, backward=backward)
         optimizer = AnalogOptimizer(model, lr=0.1)
         for batch in (1, 4):
             model(torch.rand(batch, 6)).square().mean().backward()

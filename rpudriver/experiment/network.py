@@ -37,6 +37,8 @@ def open_chip(config: Config) -> CrossbarBackend | None:
     if isinstance(config.algorithm, Digital):
         for key, value in config.backend.options().items():
             raise ConfigError(f"backend.{key} = {value!r}: the algorithm 'digital' uses no chip; leave the key out")
+        if config.training.backward == "shadow":
+            raise ConfigError("training.backward = 'shadow': the algorithm 'digital' uses no chip; leave the key out")
         return None
     chip = make(config.backend.name, **config.backend.options())
     longest = chip.capabilities.longest_bl
@@ -85,6 +87,8 @@ def _layer(config: Config, chip: CrossbarBackend | None, name: str, n_in: int, n
         columnwise=config.scaling.columnwise,
         learnable_scale=config.scaling.learnable,
         zero_shift=zero_shift_of(config, config.algorithm),
+        backward=config.training.backward,
+        shadow_every=config.training.shadow_every,
         seed=config.seed,
     )
 
@@ -121,6 +125,12 @@ def build_optimizer(config: Config, model: torch.nn.Module) -> torch.optim.Optim
     if isinstance(config.algorithm, Digital):
         return torch.optim.SGD(model.parameters(), lr=digital_lr)
     return AnalogOptimizer(model, lr=lr, digital_lr=digital_lr)
+
+
+def shadow_cost(model: torch.nn.Module) -> dict[str, int | float] | None:
+    """Return what the shadows of all layers have cost; None where there are none."""
+    costs = [m.grid.shadow.cost for m in model.modules() if isinstance(m, AnalogLinear) and m.grid.shadow is not None]
+    return {key: sum(cost[key] for cost in costs) for key in costs[0]} if costs else None
 
 
 def linear_layers(model: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Linear]]:
