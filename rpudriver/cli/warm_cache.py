@@ -12,13 +12,14 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from rpudriver.algorithms.base import Algorithm
 from rpudriver.algorithms.registry import ALGORITHMS
 from rpudriver.backends.base import CrossbarBackend
 from rpudriver.backends.registry import make
 from rpudriver.cli.demo import cores
 from rpudriver.errors import ConfigError
 from rpudriver.keyed.compilation import cache_place, compiled_functions
-from rpudriver.nn import AnalogOptimizer, convert
+from rpudriver.nn import AnalogOptimizer, Backward, convert
 from rpudriver.trains import TrainSource, draw_trains, single_pulses
 
 DESCRIPTION = "Compile everything that training on simulated chips compiles on first use, and keep it on disk."

@@ -15,7 +15,7 @@ from rpudriver.calibration.zero_shift_response import ResponseZeroShift
 from rpudriver.errors import ConfigError
 from rpudriver.experiment.config import Config, Digital
 from rpudriver.experiment.data import CLASSES, Data
-from rpudriver.nn import AnalogLinear, AnalogOptimizer, check_room, default_weights
+from rpudriver.nn import AnalogLinear, AnalogOptimizer, check_backward, check_room, default_weights
 from rpudriver.nn.tiles import default_zero_shift
 
 ACTIVATIONS: dict[str, type[torch.nn.Module]] = {
@@ -33,6 +33,8 @@ def open_chip(config: Config) -> CrossbarBackend | None:
     ConfigError
         If the backend refuses an option, if there is an option but no chip, or if the algorithm asks for longer trains
         than the chip takes.
+    UnsupportedError
+        If the chip has no transposed reads and the run no shadow.
     """
     if isinstance(config.algorithm, Digital):
         for key, value in config.backend.options().items():
@@ -42,11 +44,16 @@ def open_chip(config: Config) -> CrossbarBackend | None:
         return None
     chip = make(config.backend.name, **config.backend.options())
     longest = chip.capabilities.longest_bl
-    if config.algorithm.max_bl > longest:
+    try:
+        if config.algorithm.max_bl > longest:
+            raise ConfigError(
+                f"algorithm.max_bl = {config.algorithm.max_bl}: the chip takes trains of at most {longest} slots; "
+                "lower it"
+            )
+        check_backward(chip, config.training.backward, config.training.shadow_every)
+    except BaseException:
         chip.close()
-        raise ConfigError(
-            f"algorithm.max_bl = {config.algorithm.max_bl}: the chip takes trains of at most {longest} slots; lower it"
-        )
+        raise
     return chip
 
 

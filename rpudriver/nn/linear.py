@@ -11,16 +11,15 @@ from rpudriver.backends.base import CrossbarBackend
 from rpudriver.backends.counting import largest_size
 from rpudriver.calibration.findings import Finding
 from rpudriver.calibration.zero_shift import ZeroShift
-from rpudriver.errors import CheckpointError, ConfigError, StepError, UnsupportedError
+from rpudriver.errors import CheckpointError, ConfigError, StepError
 from rpudriver.nn.handle import AnalogHandle, Recorder, refuse_copy
 from rpudriver.nn.initial import default_weights
 from rpudriver.nn.passes import extended, gradients, outputs
+from rpudriver.nn.shadow import Backward, check_backward
 from rpudriver.nn.tiles import TileGrid
 
 STATE_VERSION = 3
 Bias = Literal["analog", "digital", "none"]
-Backward = Literal["transposed", "shadow"]
-SHADOW_EVERY = 10  # updates
 
 
 class AnalogLinear(torch.nn.Module):
@@ -28,15 +27,16 @@ class AnalogLinear(torch.nn.Module):
 
     The network's weights are ``scale * W``. With g the gradient at y, the backward pass reads ``W^T (scale * g)``, and
     the algorithm gets ``d = -g / scale``, so that the expected change of the network's weights is
-    ``-lr * g x^T``, as in a digital layer. A chip without transposed reads trains with a shadow: the backward pass then
-    multiplies with a digital copy of W, which is extracted from the chip now and then. In ``eval()`` the layer passes gradients on but records nothing to train
-    with; only `AnalogOptimizer` trains it.
+    ``-lr * g x^T``, as in a digital layer. On a chip without transposed reads a shadow, a digital copy of W that is
+    extracted from the chip now and then, multiplies instead. In ``eval()`` the layer passes gradients on but records
+    nothing to train with; only `AnalogOptimizer` trains it.
 
     Parameters
     ----------
     in_features, out_features : int
     backend : CrossbarBackend
-        An armed chip, with transposed reads unless there is a shadow. A matrix larger than its arrays becomes a grid of tiles.
+        An armed chip, with transposed reads unless there is a shadow. A matrix larger than its arrays becomes a grid of
+        tiles.
     algorithm : Algorithm
         How the weights are trained.
     name : str
@@ -93,7 +93,7 @@ class AnalogLinear(torch.nn.Module):
     ) -> None:
         super().__init__()
         _check(in_features, out_features, backend, name, bias, weight_range)
-        every = _check_backward(backend, name, backward, shadow_every)
+        every = check_backward(backend, backward, shadow_every)
         self.in_features, self.out_features, self.name = in_features, out_features, name
         self.bias_kind, self.weight_range, self.columnwise = bias, weight_range, columnwise
         weight, offset = initial or default_weights(name, out_features, in_features, seed)
@@ -271,23 +271,3 @@ def _check(n_in: int, n_out: int, backend: CrossbarBackend, name: str, bias: str
             f"layer name {name!r} must be given and not be taken on this chip (arrays: {', '.join(taken) or 'none'}); "
             "choose another name or open a fresh chip"
         )
-
-
-def _check_backward(backend: CrossbarBackend, name: str, backward: str, shadow_every: int | None) -> int | None:
-    """Return after how many updates the shadow is read again; None for transposed reads."""
-    if backward not in ("transposed", "shadow"):
-        raise ConfigError(f"backward = {backward!r} must be 'transposed' or 'shadow'")
-    if shadow_every is not None and (backward != "shadow" or shadow_every < 1):
-        raise ConfigError(
-            f"shadow_every = {shadow_every!r} with backward = {backward!r}: it must be at least 1 and goes with "
-            "backward = 'shadow'; leave it out otherwise"
-        )
-    if backward == "shadow":
-        return shadow_every or SHADOW_EVERY
-    if not backend.capabilities.transposed_reads:
-        raise UnsupportedError(
-            f"layer {name!r} cannot be trained on this chip: it has no transposed reads, which back-propagation needs; "
-            "train with backward = 'shadow', a digital copy of the weights (training.backward in a config), or choose "
-            "a chip that has them"
-        )
-    return None

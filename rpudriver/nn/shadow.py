@@ -1,17 +1,20 @@
 """A digital copy of a matrix on a chip, read again now and then: for chips that cannot be read backwards."""
 
 from collections.abc import Sequence
-from typing import Any, final
+from typing import Any, Literal, final
 
 import torch
 
 from rpudriver.backends.base import CrossbarBackend
 from rpudriver.calibration.orthogonal import amplitude_for, read_orthogonal_sum
+from rpudriver.errors import ConfigError, UnsupportedError
 from rpudriver.nn.passes import product
 from rpudriver.reading import Terms
 
+Backward = Literal["transposed", "shadow"]
 Part = tuple[slice, slice, Terms]  # rows and columns of the matrix, and the sum of arrays that holds them
 
+EVERY = 10  # updates, by default
 PASSES = 1  # of the orthogonal inputs: the error of W^T d is then below the noise of one transposed read
 _METERED = ("reads", "chip_time_s", "energy_j")
 
@@ -98,3 +101,30 @@ class Shadow:
         for key in _METERED:
             self._cost[key] += after[key] - before[key]
         return matrix
+
+
+def check_backward(backend: CrossbarBackend, backward: str, shadow_every: int | None) -> int | None:
+    """Return after how many updates the copy of a layer's weights is read again; None for transposed reads.
+
+    Raises
+    ------
+    ConfigError
+        If an option is out of range or does not go with the other.
+    UnsupportedError
+        If the chip has no transposed reads and there is to be no shadow.
+    """
+    if backward not in ("transposed", "shadow"):
+        raise ConfigError(f"backward = {backward!r} must be 'transposed' or 'shadow'")
+    if shadow_every is not None and (backward != "shadow" or shadow_every < 1):
+        raise ConfigError(
+            f"shadow_every = {shadow_every!r} with backward = {backward!r}: it must be at least 1 and goes with "
+            "backward = 'shadow'; leave it out otherwise"
+        )
+    if backward == "shadow":
+        return shadow_every or EVERY
+    if not backend.capabilities.transposed_reads:
+        raise UnsupportedError(
+            "this chip has no transposed reads, which back-propagation needs; train with backward = 'shadow', a "
+            "digital copy of the weights (training.backward in a config), or choose a chip that has them"
+        )
+    return None
