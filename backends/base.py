@@ -9,12 +9,14 @@ seen, so a draw depends neither on how samples are grouped into steps nor on wha
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Self, final
 
 import torch
 
 from rpudriver.backends.capabilities import Capabilities
+from rpudriver.backends.counting import Tally
 from rpudriver.backends.meter import CostMeter
 from rpudriver.backends.normalising import Normalised
 from rpudriver.backends.numbering import (
@@ -28,20 +30,31 @@ from rpudriver.backends.numbering import (
     number_read,
     split,
 )
-from rpudriver.backends.placement import Diagonals
-from rpudriver.backends.snapshots import VERSION, check_snapshot, check_state
+from rpudriver.backends.placement import Diagonals, check_same
+from rpudriver.backends.snapshots import VERSION, check_snapshot, check_state, entry
 from rpudriver.backends.status import ChipState, Status
 from rpudriver.backends.updates import Bounds, Done, Update
 from rpudriver.backends.validation import Limits, Validator, check_limits
 from rpudriver.backends.writing import write_and_verify
 from rpudriver.config.model import did_you_mean
-from rpudriver.errors import AllocationError, BackendError, ConfigError, NotArmedError, StepError
+from rpudriver.errors import BackendError, ConfigError, NotArmedError, StepError
 from rpudriver.types import Array, Cell, Port, Pulse, PulseTrains, Read, ReadResult, Scan, Step, Steps
 
 __all__ = ["CrossbarBackend", "Numbered", "Status"]
 
 ReadJob = tuple[Sequence[tuple[Array, float]], torch.Tensor]  # terms and x of a `Read`
 
+_FINAL = [
+    "run",
+    "update",
+    "normalised_reads",
+    "apply_pulses",
+    "read_matvec",
+    "allocate",
+    "check_fit",
+    "snapshot",
+    "restore",
+]
 _MISCOUNT = "backend returned {} results for {} reads; mend its _execute"
 
 
@@ -63,6 +76,7 @@ class CrossbarBackend(ABC):
     """
 
     takes_scans: ClassVar[bool] = False  # whether `_execute` gets a `Scan` as it is; otherwise as pulses and reads
+    restores_devices: ClassVar[bool] = True  # whether `restore` moves devices back; a real chip goes on by its journal
 
     def __init__(self, capabilities: Capabilities, fingerprint: str) -> None:
         self._capabilities = capabilities
@@ -72,17 +86,7 @@ class CrossbarBackend(ABC):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        for name in (
-            "run",
-            "update",
-            "normalised_reads",
-            "apply_pulses",
-            "read_matvec",
-            "allocate",
-            "check_fit",
-            "snapshot",
-            "restore",
-        ):
+        for name in _FINAL:
             if name in cls.__dict__:
                 raise TypeError(f"{cls.__name__} must not override {name}: implement _execute and the other hooks")
 
@@ -114,14 +118,8 @@ class CrossbarBackend(ABC):
         """
         known = self._state.arrays.get(name)
         if known is not None:
-            if (known.n_out, known.n_in, known.cell) != (n_out, n_in, cell):
-                raise AllocationError(
-                    f"array {name!r} exists as {known.shape} with {known.cell.value} cells; "
-                    f"asked for {(n_out, n_in)} with {cell.value} cells. Use another name"
-                )
+            check_same(known, n_out, n_in, cell)
             return known
-        if not name or n_out < 1 or n_in < 1:
-            raise AllocationError(f"array {name!r} of {n_out} x {n_in}: give a name and at least one line each way")
         parts = self._space.place(name, n_out, n_in, _rectangles(cell))
         return self._add(Array(name, n_out, n_in, cell, parts))
 
@@ -153,6 +151,7 @@ class CrossbarBackend(ABC):
         if isinstance(only, Read) and (self._capabilities.summed_reads or is_plain(only.terms)):
             return self._run_read(validator, only)
         tallies = [validator.check(position, step) for position, step in enumerate(steps)]
+        self._admit(steps, tallies)
         plan = [self._plan(step) for step in steps]
         sent = plan[0] if len(plan) == 1 else [part for parts in plan for part in parts]
         results = tuple(self._execute(sent))
@@ -200,12 +199,8 @@ class CrossbarBackend(ABC):
             As in `Read`, but for the size of x.
         """
         validator, chip, state = self._armed(), self._capabilities, self._state
-        for terms, x in jobs:
-            if not validator.fits_read(terms, x, transposed) or not (chip.summed_reads or is_plain(terms)):
-                return None
-        names = [array.name for terms, _ in jobs for array, _ in terms]
-        if len(jobs) > 1 and len(set(names)) < len(names):
-            return None  # the numbers of a job's vectors would depend on those before it
+        if not validator.fit_together(jobs, transposed):
+            return None
         firsts = [state.counters[terms[0][0].name].vectors for terms, _ in jobs]
         done = self._normalised(jobs, firsts, transposed)
         if done is not None:
@@ -266,6 +261,8 @@ class CrossbarBackend(ABC):
     def snapshot(self, names: Sequence[str] | None = None) -> dict[str, Any]:
         """Return the whole state of some arrays (default: all), of their counters and of the cost meter.
 
+        On a real chip the state is a place in its journal; see `keep_journal`.
+
         The result holds plain numbers, strings and tensors: ``torch.save`` takes it.
 
         Raises
@@ -280,22 +277,10 @@ class CrossbarBackend(ABC):
         for name in chosen:
             if name not in self._state.arrays:
                 raise StepError(f"no array {name!r} on this chip" + did_you_mean(name, self._state.arrays))
-            array, counters = self._state.arrays[name], self._state.counters[name]
-            entries[name] = {
-                "n_out": array.n_out,
-                "n_in": array.n_in,
-                "cell": array.cell.value,
-                "parts": [(part.array, part.row, part.column) for part in array.parts],
-                "samples": counters.samples,
-                "vectors": counters.vectors,
-                "state": self._save(array),
-            }
-        return {
-            "version": VERSION,
-            "fingerprint": self._fingerprint,
-            "arrays": entries,
-            "cost": self._state.meter.as_dict(),
-        }
+            array = self._state.arrays[name]
+            entries[name] = entry(array, self._state.counters[name], self._save(array))
+        cost = self._state.meter.as_dict()
+        return {"version": VERSION, "fingerprint": self._fingerprint, "arrays": entries, "cost": cost}
 
     @final
     def restore(self, snapshot: dict[str, Any]) -> None:
@@ -316,16 +301,28 @@ class CrossbarBackend(ABC):
             known = self._state.arrays[name]
             check_state(known, snapshot["arrays"][name]["state"], self._save(known))
         for name in saved:
-            entry = snapshot["arrays"][name]
-            self._state.counters[name] = Counters(entry["samples"], entry["vectors"])
-            self._load(self._state.arrays[name], entry["state"])
+            saved_array = snapshot["arrays"][name]
+            self._state.counters[name] = Counters(saved_array["samples"], saved_array["vectors"])
+            self._load(self._state.arrays[name], saved_array["state"])
         self._state.meter = CostMeter(**snapshot["cost"])
+
+    def keep_journal(self, path: Path, resume: bool) -> None:  # noqa: B027 - simulators need none
+        """Keep a journal of a run in a file, or go on with it; called before anything is sent.
+
+        Simulators need none: their snapshots hold the devices. On a real chip a run that is resumed starts from the
+        beginning of its journal: what was done then is not done again, and reads return what they returned.
+
+        Raises
+        ------
+        JournalError
+            If there is one already and the run is not resumed, or if it belongs to another chip.
+        """
 
     def close(self) -> None:
         """Go idle and let go of the chip; closing twice is harmless."""
         if not self._state.closed:
+            self._state.closed = True  # even if idling fails: the next call may be another owner's time
             self.idle()
-            self._state.closed = True
 
     def __enter__(self) -> Self:
         return self
@@ -352,6 +349,14 @@ class CrossbarBackend(ABC):
         """Run validated, numbered steps in order; one result for each read.
 
         Sums occur only where the chip can sum, scans only where `takes_scans` is set.
+        """
+
+    def _admit(  # noqa: B027 - most chips refuse nothing more
+        self, steps: Sequence[Step], tallies: Sequence[Tally | None]
+    ) -> None:
+        """Refuse steps that go beyond what only this chip knows of, its endurance for example; nothing is sent yet.
+
+        `tallies` are those of the steps' trains, None where a step has none. Called after all other checks.
         """
 
     def _update(self, update: Update, vector: int, bounds: Bounds) -> Done | None:

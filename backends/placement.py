@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from rpudriver.errors import AllocationError
-from rpudriver.types import Placement
+from rpudriver.types import Array, Cell, Placement
 
 
 class Diagonals:
@@ -31,6 +31,8 @@ class Diagonals:
         AllocationError
             If they do not fit; nothing is marked then.
         """
+        if not name or n_out < 1 or n_in < 1:
+            raise AllocationError(f"array {name!r} of {n_out} x {n_in}: give a name and at least one line each way")
         if n_out > self._rows or n_in > self._columns:
             raise AllocationError(
                 f"array {name!r} of {n_out} x {n_in} is larger than this chip's arrays of "
@@ -64,3 +66,12 @@ class Diagonals:
         for part in parts:
             row, column = self._corners.get(part.array, (0, 0))
             self._corners[part.array] = (max(row, part.row + n_out), max(column, part.column + n_in))
+
+
+def check_same(known: Array, n_out: int, n_in: int, cell: Cell) -> None:
+    """Raise `AllocationError` where an array that is there already is asked for as another one."""
+    if (known.n_out, known.n_in, known.cell) != (n_out, n_in, cell):
+        raise AllocationError(
+            f"array {known.name!r} exists as {known.shape} with {known.cell.value} cells; "
+            f"asked for {(n_out, n_in)} with {cell.value} cells. Use another name"
+        )

@@ -6,12 +6,26 @@ from typing import Any
 
 import torch
 
+from rpudriver.backends.numbering import Counters
 from rpudriver.backends.placement import Diagonals
 from rpudriver.errors import CheckpointError
 from rpudriver.types import Array, Cell, Placement
 
 VERSION = 1
 PARTS = {"version", "fingerprint", "arrays", "cost"}
+
+
+def entry(array: Array, counters: Counters, state: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+    """Return what a snapshot holds of an array."""
+    return {
+        "n_out": array.n_out,
+        "n_in": array.n_in,
+        "cell": array.cell.value,
+        "parts": [(part.array, part.row, part.column) for part in array.parts],
+        "samples": counters.samples,
+        "vectors": counters.vectors,
+        "state": state,
+    }
 
 
 def check_snapshot(
@@ -36,9 +50,9 @@ def check_snapshot(
             "open the chip with the same profile, preset and seed"
         )
     saved = {}
-    for name, entry in snapshot["arrays"].items():
-        parts = tuple(Placement(*part) for part in entry["parts"])
-        array = Array(name, entry["n_out"], entry["n_in"], Cell(entry["cell"]), parts)
+    for name, held in snapshot["arrays"].items():
+        parts = tuple(Placement(*part) for part in held["parts"])
+        array = Array(name, held["n_out"], held["n_in"], Cell(held["cell"]), parts)
         known = arrays.get(name)
         if known is not None and replace(known, parts=parts) != array:
             raise CheckpointError(

@@ -10,6 +10,7 @@ import torch
 
 from rpudriver.backends.capabilities import Capabilities
 from rpudriver.backends.counting import Tally, check_places, largest_size, tally
+from rpudriver.backends.numbering import is_plain
 from rpudriver.backends.updates import NOWHERE, Bounds, Places, Update
 from rpudriver.config.model import did_you_mean
 from rpudriver.errors import LimitError, StepError, UnsupportedError
@@ -119,6 +120,16 @@ class Validator:
             if self._arrays.get(array.name) is not array or array.shape != first.shape or not math.isfinite(weight):
                 return False
         return x.ndim == 2 and x.shape[1] == (first.n_out if transposed else first.n_in) and x.dtype is torch.float32
+
+    def fit_together(
+        self, jobs: Sequence[tuple[Sequence[tuple[Array, float]], torch.Tensor]], transposed: bool
+    ) -> bool:
+        """Return whether reads can be sent whole and at once; each of ``(terms, x)`` as for `fits_read`."""
+        for terms, x in jobs:
+            if not self.fits_read(terms, x, transposed) or not (self._capabilities.summed_reads or is_plain(terms)):
+                return False
+        names = [array.name for terms, _ in jobs for array, _ in terms]
+        return len(jobs) < 2 or len(set(names)) == len(names)  # else numbers of vectors depend on those before
 
     def _known(self, where: str, array: Array) -> None:
         known = self._arrays.get(array.name)

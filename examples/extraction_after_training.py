@@ -27,7 +27,7 @@ def row(name: str, overrides: list[str], reads: float, folder: Path, data: Path 
     average = [f"average.start_epoch={epochs // 2}", f"average.reads={reads}"]
     config = load_config(name, [*overrides, *average])
     result = train(config, folder / "run", data_folder=data).result
-    trained = open_run(folder / "run")
+    trained = open_run(folder / "run", folder / "net/chip.journal")
     with trained.chip:
         found = extract_run(
             trained, SETTINGS, folder / "net", resume=False, data_folder=data, report=silent, stop=lambda: None

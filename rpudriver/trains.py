@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 
 from rpudriver.errors import StepError
-from rpudriver.keyed import native, threads
+from rpudriver.keyed import arrays, native, threads
 from rpudriver.keyed import tensors as keyed
 from rpudriver.keyed.accelerator import available
 from rpudriver.keyed.arrays import stream_number
@@ -107,6 +107,38 @@ def _compiled_trains(
         work = partial(_fill, *key, x_values, d_values, active, amplitude, bl, x_words, d_words)
         threads.share(2 * samples, work, cost)
     return PulseTrains.of_arrays(x_words, d_words, x_negative, d_negative, bl)
+
+
+def thresholds(
+    x: torch.Tensor, d: torch.Tensor, options: _Options
+) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
+    """Return the thresholds ``[B, n_in]`` and ``[B, n_out]`` that `draw_trains` compares with, and the bit lengths.
+
+    For boards that draw trains themselves; see ``docs/keyed-generator.md``. Float32 tensors on the CPU.
+
+    Parameters
+    ----------
+    options : lr, dw_min, max_bl, update_management, bl_management.
+
+    Raises
+    ------
+    StepError
+        If x or d hold NaN or infinities.
+    """
+    x_values, d_values = _array(x), _array(d)
+    samples = len(x_values)
+    signs = np.empty(x_values.shape, np.bool_), np.empty(d_values.shape, np.bool_)
+    active, amplitude, bl = np.empty((2, samples), np.int64), np.empty((2, samples)), np.empty(samples, np.int64)
+    lr, dw_min, max_bl, update_management, bl_management = options
+    numbers = (float(lr), float(dw_min), max_bl, update_management, bl_management)
+    side, sample, _ = _manage(x_values, d_values, *signs, numbers, active, amplitude, bl)
+    if side >= 0:
+        raise _not_finite("xd"[side], sample)
+    found = [
+        arrays.threshold(np.abs(values.astype(np.float64)) * size[:, None])
+        for values, size in zip((x_values, d_values), amplitude, strict=True)
+    ]
+    return found[0], found[1], bl
 
 
 def _array(values: torch.Tensor) -> npt.NDArray[np.float32]:

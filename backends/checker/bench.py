@@ -159,7 +159,7 @@ class Bench:
 
     def to_bottom(self, array: Array, port: Port = Port.DEVICE) -> None:
         """Drive every device near the lower end of its range, wherever it was."""
-        self.counted(array, torch.full(array.shape, -self.long_push), port)
+        self.counted(array, torch.full(array.shape, -2 * self.long_push), port)  # soft bounds are reached slowly
 
     def counted(self, array: Array, counts: torch.Tensor, port: Port = Port.DEVICE) -> None:
         """Give every device its own number of pulses (signed), int64 ``[n_out, n_in]``."""

@@ -12,7 +12,9 @@ from rpudriver.types import Array, Read, Step
 
 
 def take(bench: Bench) -> dict[str, Any]:
-    """Return a snapshot, or skip the check on a chip that cannot tell its state."""
+    """Return a snapshot, or skip the check on a chip that cannot tell its state or cannot be put back into it."""
+    if not bench.chip.restores_devices:
+        raise CheckSkippedError("the devices of this chip cannot be put back; it resumes by its journal")
     try:
         return bench.chip.snapshot()
     except UnsupportedError as error:

@@ -130,6 +130,11 @@ class Driver(ABC):
     def largest(self) -> tuple[int, int]:
         """Bytes of operations and of records that one batch may have."""
 
+    @property
+    def draws_trains(self) -> bool:
+        """Whether the instrument draws trains from a seed and thresholds by itself (DRAWN)."""
+        return False
+
     @abstractmethod
     def arm(self, settings: Settings) -> None:
         """Set the limits and allow batches; outputs stay at rest."""
@@ -146,6 +151,8 @@ class Driver(ABC):
         ------
         LinkLostError
             If it cannot be known whether it was done: `settle` is to find out, with the next connection.
+        NotArmedError
+            If the instrument is not armed, or not any more; nothing was done.
         BoardError
             If it was refused; nothing was done.
         """
@@ -154,7 +161,15 @@ class Driver(ABC):
     def settle(self, ticket: Ticket, operations: bytes) -> Reply | None:
         """Return what became of a batch whose reply never came, None where nobody can tell: it is never sent anew.
 
-        A batch that is known not to have been done is done now.
+        A batch that is known not to have been done is done now. To be called before `arm`, after which an instrument
+        may not remember.
+
+        Raises
+        ------
+        NotArmedError
+            If the batch was not done, and the instrument is not armed: arm it, then settle again.
+        LinkLostError
+            If the link broke once more: settle with the next connection.
         """
 
     @abstractmethod

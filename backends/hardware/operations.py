@@ -77,6 +77,13 @@ class PulseOperation:
     samples: Sequence[Sample]
     repeat: int
 
+    def counts(self) -> npt.NDArray[np.int64]:
+        """Return the signed number of pulses that each device of the rectangle gets, ``[rows, columns]``."""
+        total = np.zeros((self.where.rows, self.where.columns), np.int64)
+        for sample in self.samples:
+            total += sample.counts(self.flip)
+        return total * self.repeat
+
 
 @final
 @dataclass(frozen=True, eq=False)
@@ -226,3 +233,8 @@ class _Cursor:
 def record(codes: Codes | None = None, tripped: bool = False) -> bytes:
     """Return the record of an operation: of a read with its codes ``[vectors, outputs]``."""
     return bytes([TRIPPED if tripped else 0]) + (b"" if codes is None else codes.astype("<i2").tobytes())
+
+
+def one_hot_codes(lines: int, code: int) -> Codes:
+    """Return the vectors ``[lines, lines]`` that drive one line after the other."""
+    return np.eye(lines, dtype=np.int16) * np.int16(code)

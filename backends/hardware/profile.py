@@ -4,6 +4,7 @@ Volts exist here and below only. What the profile allows is what its owner wants
 own, and a profile that is wider than those is refused when the board says so.
 """
 
+import hashlib
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -19,13 +20,12 @@ CHIPS = Path(__file__).parent / "chips"
 WAYS = {"up": 1, "down": 2, "both": 3}
 
 # Rails in parts of the volts across a selected device: (row active, row rest, column active, column rest).
-# V/2: half-selected devices see half, others nothing. V/3: all others see a third. With a transistor in each cell only
-# the selected rows conduct, and floating lines take whatever their devices give them.
+# V/2: half-selected devices see half, others nothing. V/3: all others see a third. With a transistor in each cell the
+# columns carry all of the volts, and only the rows whose gates are open conduct.
 SCHEMES: dict[str, tuple[float, float, float, float]] = {
     "v/2": (1 / 2, 0.0, -1 / 2, 0.0),
     "v/3": (1.0, 1 / 3, 0.0, 2 / 3),
-    "1t1r": (1.0, 0.0, 0.0, 0.0),
-    "floating": (1.0, 0.0, 0.0, 0.0),
+    "1t1r": (0.0, 0.0, -1.0, 0.0),
 }
 
 
@@ -87,7 +87,7 @@ class ChipProfile(StrictModel):
     arrays: Annotated[int, Field(ge=1, le=255)]
     longest_bl: Annotated[int, Field(ge=1, le=65535)]
     transposed_reads: bool
-    biasing: Literal["v/2", "v/3", "1t1r", "floating"]
+    biasing: Literal["v/2", "v/3", "1t1r"]
     siemens_per_unit: Positive
     output_noise: NonNegative = 0.0  # s_mv of one read, chip units
     read_energy_j: NonNegative = 0.0
@@ -111,13 +111,18 @@ class ChipProfile(StrictModel):
             row, row_rest, column, column_rest = SCHEMES[self.biasing]
             found.append((f"kinds.{name}.width_s", kind.width_s, e.width_s))
             found.append((f"kinds.{name}.gate_volts", kind.gate_volts, e.gate_volts))
+            if self.biasing == "1t1r" and not kind.gate_volts:
+                return [f"kinds.{name}.gate_volts = 0 with biasing 1t1r: give the volts that open a row's transistors"]
             for way, volts in (("volts_up", kind.volts_up), ("volts_down", -kind.volts_down)):
                 where = f"kinds.{name}.{way} with biasing {self.biasing}"
                 line = max(abs(row), abs(row_rest), abs(column), abs(column_rest)) * volts
                 others = max(abs(row - column_rest), abs(row_rest - column), abs(row_rest - column_rest)) * volts
-                if self.biasing == "1t1r":  # other rows' transistors are closed; the selected row's other columns rest
-                    others = 0.0
-                found += [(f"{where}, across a device", volts, e.cell_volts), (f"{where}, on a line", line, e.line_volts)]
+                if self.biasing == "1t1r":  # rows that are not selected do not conduct
+                    others = abs(row - column_rest) * volts
+                found += [
+                    (f"{where}, across a device", volts, e.cell_volts),
+                    (f"{where}, on a line", line, e.line_volts),
+                ]
                 found.append((f"{where}, across half-selected devices", others, e.half_volts))
         slack = 1 + 1e-9  # halves and thirds of a limit are not exact in binary
         return [
@@ -146,6 +151,10 @@ class ChipProfile(StrictModel):
         """Full scale of the output converter in chip units."""
         bound = self.converters.amperes_full_scale / (self.siemens_per_unit * self.read_volts)
         return float(f"{bound:.12g}")  # 12, not 11.999999999999998
+
+    def digest(self) -> str:
+        """Return what identifies the profile in journals and snapshots."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:12]
 
     def kind_names(self) -> list[str]:
         """Return the names of the kinds in the order of their numbers."""
@@ -211,6 +220,11 @@ def chip_names() -> list[str]:
     return sorted(path.stem for path in CHIPS.glob("*.toml"))
 
 
+def chip_path(name: str) -> Path:
+    """Return where a shipped chip profile (by name) or one of the user's (by path) is, or would be."""
+    return Path(name) if name.endswith(".toml") else CHIPS / f"{name}.toml"
+
+
 def load_chip(name: str) -> ChipProfile:
     """Return a shipped chip profile (by name) or one from a TOML file (by path).
 
@@ -219,7 +233,7 @@ def load_chip(name: str) -> ChipProfile:
     ConfigError
         If there is none, or if it contradicts itself: kinds beyond its envelope, say.
     """
-    path = Path(name) if name.endswith(".toml") else CHIPS / f"{name}.toml"
+    path = chip_path(name)
     if not path.exists():
         raise ConfigError(f"no chip {name!r}" + did_you_mean(name, chip_names()))
     return parse(ChipProfile, read_toml(path), f"chip {name!r}")

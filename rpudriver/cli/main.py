@@ -14,6 +14,7 @@ COMMANDS = {
     "calibrate": "characterise devices, shift symmetry points to zero, extract weights",
     "device": "list device presets, plot a pulse response",
     "backends": "list chips, check that one keeps the contract",
+    "chip": "a chip at the end of a cable: status, limits, journal; emulate a board",
     "warm-cache": "compile beforehand what training compiles on first use",
 }
 

@@ -67,7 +67,7 @@ def _explain(model: type[BaseModel], problem: dict[str, Any]) -> str:
 def _walk(model: type[BaseModel], path: list[str]) -> tuple[list[str], list[str]]:
     """Return the path as a file has it (pydantic puts tags of unions into it), and the names its last key may have."""
     plain = []
-    for part, following in zip(path, [*path[1:], ""], strict=True):
+    for part, following in zip(path, [*path, ""][1:], strict=True):  # empty where the whole table is meant
         field = model.model_fields.get(part)
         if field is None and part == _tag(model) and following:
             continue

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,8 +45,15 @@ class TrainedRun:
     checkpoint: str
 
 
-def open_run(path: Path) -> TrainedRun:
+def open_run(path: Path, journal: Path) -> TrainedRun:
     """Build chip and network of a run's folder from its config and newest checkpoint.
+
+    A real chip still holds the network: what the run did to it is not done again but read from the run's journal, of
+    which a copy goes on here.
+
+    Parameters
+    ----------
+    journal : where a real chip keeps that copy.
 
     Raises
     ------
@@ -62,6 +70,7 @@ def open_run(path: Path) -> TrainedRun:
             f"the run in {path} was digital: there is nothing to extract, its weights are numbers already"
         )
     try:
+        _take_up(chip, path, journal)
         chip.arm()
         model = build_network(config, chip)
         digest = hashlib.sha256(config.to_toml().encode()).hexdigest()[:12]
@@ -70,6 +79,19 @@ def open_run(path: Path) -> TrainedRun:
         chip.close()
         raise
     return TrainedRun(config, model, chip, newest.name)
+
+
+def _take_up(chip: CrossbarBackend, run: Path, journal: Path) -> None:
+    """Have a real chip go on where a run left it; without the run's journal it would be programmed anew."""
+    if chip.restores_devices:
+        return
+    of_run = RunFolder(run).journal
+    if not journal.exists():
+        if not of_run.is_file():
+            raise CheckpointError(f"{run} holds no {of_run.name}: what the run did to its chip is lost; train anew")
+        journal.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(of_run, journal)
+    chip.keep_journal(journal, resume=True)
 
 
 @dataclass

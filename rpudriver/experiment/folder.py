@@ -69,6 +69,7 @@ class RunFolder:
     ----------
     config, metrics, result, checkpoints : paths of ``config.toml``, ``metrics.jsonl``, ``result.json`` and of the
         folder ``checkpoints``.
+    journal : path of ``chip.journal``, which only a real chip writes.
     """
 
     def __init__(self, path: Path) -> None:
@@ -77,6 +78,7 @@ class RunFolder:
         self.metrics = path / "metrics.jsonl"
         self.result = path / "result.json"
         self.checkpoints = path / "checkpoints"
+        self.journal = path / "chip.journal"
 
     def begin(self, config: str, resume: bool) -> None:
         """Claim the folder for a run, or make sure that it holds the run to resume.

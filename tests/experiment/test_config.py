@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rpudriver.algorithms.registry import ALGORITHMS
+from rpudriver.backends.hardware.emulator.board import EmulatedBoard
 from rpudriver.config.model import parse
 from rpudriver.errors import ConfigError, RpuDriverError
 from rpudriver.experiment.config import Config, load_config, recipe_names
@@ -106,10 +107,21 @@ def test_bad_chip_options_are_refused_when_the_chip_is_opened(override, message)
     assert message in str(caught.value)
 
 
-@pytest.mark.parametrize("name", [*recipe_names(), *(str(path) for path in EXAMPLES)])
+SIMULATED = [name for name in recipe_names() if not name.endswith("-board")]
+
+
+@pytest.mark.parametrize("name", [*SIMULATED, *(str(path) for path in EXAMPLES)])
 def test_recipes_are_valid_down_to_the_chip(name):
     chip = open_chip(load_config(name))
     assert (chip is None) == ("digital" in name)
+
+
+def test_the_recipe_for_a_board_opens_one(tmp_path):
+    with EmulatedBoard() as board:
+        chip = open_chip(load_config("digits-ttv2-board", [f"backend.port={board.port}", f"backend.state={tmp_path}"]))
+        assert chip is not None
+        assert chip.capabilities.rows == 64
+        chip.close()
 
 
 def test_examples_were_found():

@@ -36,7 +36,7 @@ def silent(name):
 
 
 def extracted(run, out, resume=False, stop=lambda: None):
-    trained = open_run(run)
+    trained = open_run(run, out / "chip.journal")
     with trained.chip:
         result = extract_run(
             trained,
@@ -108,8 +108,8 @@ def test_without_the_data_it_is_extracted_and_says_what_was_not_tested(runs, tmp
     config = (run / "config.toml").read_text().replace('name = "digits"', 'name = "mnist"')
     (run / "config.toml").write_text(config)
     with pytest.raises(CheckpointError, match="another config"):  # it is another run then
-        open_run(run)
-    trained = open_run(runs / "digits-ttv2")
+        open_run(run, tmp_path / "j")
+    trained = open_run(runs / "digits-ttv2", tmp_path / "j")
     with trained.chip:
         elsewhere = trained.config.model_copy(update={"data": trained.config.data.model_copy(update={"name": "mnist"})})
         changed = type(trained)(elsewhere, trained.model, trained.chip, trained.checkpoint)
@@ -125,18 +125,18 @@ def test_without_the_data_it_is_extracted_and_says_what_was_not_tested(runs, tmp
 
 def test_what_is_no_run_on_a_chip_is_refused(tmp_path):
     with pytest.raises(ConfigError):
-        open_run(tmp_path / "nothing")
+        open_run(tmp_path / "nothing", tmp_path / "j")
     train(small("digits-digital"), tmp_path / "digital")
     with pytest.raises(ConfigError, match="nothing to extract"):
-        open_run(tmp_path / "digital")
+        open_run(tmp_path / "digital", tmp_path / "j")
     for file in (tmp_path / "digital/checkpoints").iterdir():
         file.unlink()
     with pytest.raises(CheckpointError, match="no checkpoint"):
-        open_run(tmp_path / "digital")
+        open_run(tmp_path / "digital", tmp_path / "j")
 
 
 def test_progress_is_told_tile_by_tile(runs, tmp_path):
-    trained, seen = open_run(runs / "digits-ttv2"), {}
+    trained, seen = open_run(runs / "digits-ttv2", tmp_path / "j"), {}
 
     def report(name):
         def note(progress: Progress):

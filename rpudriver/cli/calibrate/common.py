@@ -89,7 +89,7 @@ def build(args: argparse.Namespace, procedure: type[Procedure]) -> Procedure:
 
 
 def open_array(args: argparse.Namespace, procedure: Procedure) -> tuple[CrossbarBackend, Array]:
-    """Return the armed chip and the array of a command line.
+    """Return the chip and the array of a command line, not armed.
 
     Raises
     ------
@@ -100,7 +100,6 @@ def open_array(args: argparse.Namespace, procedure: Procedure) -> tuple[Crossbar
     try:
         rows = chip.capabilities.rows if args.rows is None else args.rows
         columns = chip.capabilities.columns if args.columns is None else args.columns
-        chip.arm()
         return chip, chip.allocate(args.array, rows, columns, procedure.cell)
     except BaseException:
         chip.close()
@@ -132,6 +131,12 @@ def run(args: argparse.Namespace, kind: type[Procedure], draw: Draw) -> int:
     return 0
 
 
+def start(chip: CrossbarBackend, args: argparse.Namespace) -> None:
+    """Arm a chip for a measurement; first it finds out what became of the one that is resumed."""
+    chip.keep_journal(args.out / "chip.journal", args.resume)
+    chip.arm()
+
+
 def measure(
     procedure: Procedure,
     chip: CrossbarBackend,
@@ -152,6 +157,7 @@ def measure(
     )
     folder = MeasurementFolder(args.out, config, args.resume, report, stop)
     try:
+        start(chip, args)
         procedure.fit(chip, array, folder)
     except BaseException:
         folder.withdraw()

@@ -55,7 +55,7 @@ def run_extract(args: argparse.Namespace) -> int:
     if args.json is not None:
         require_writable(args.json)
     settings = common.build(args, Extract).settings()
-    trained = open_run(args.run)
+    trained = open_run(args.run, args.out / "chip.journal")
     with trained.chip, SignalWatch() as watch:
         bars = _Bars(args.quiet)
         try:

@@ -170,6 +170,7 @@ def _judged(
         config = _config(args, record, chip.fingerprint)
         folder = MeasurementFolder(args.out, config, args.resume, bar, lambda: watch.number)
         try:
+            common.start(chip, args)
             probe.fit(chip, array, folder)
         except BaseException:
             folder.withdraw()

@@ -1,0 +1,1 @@
+"""Emulated chips: the simulator's devices in volts, amperes and nanoseconds, at the end of a real wire."""

@@ -1,0 +1,174 @@
+"""An emulated board: the firmware and its chip as two processes, started, killed and started again."""
+
+import contextlib
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, final
+
+import numpy as np
+import numpy.typing as npt
+
+from rpudriver.backends.hardware.emulator.oracle import ChipOracle
+from rpudriver.backends.hardware.firmware.build import build_host
+from rpudriver.backends.hardware.profile import ChipProfile, load_chip
+from rpudriver.errors import ConfigError, LinkLostError
+
+READY_S = 120.0  # the simulator may have to compile
+PORT_S = 10.0
+
+
+@final
+class EmulatedBoard:
+    """A board at `port`, a link to a pseudo-terminal that stays when the firmware is started again.
+
+    Parameters
+    ----------
+    chip : name or file of a chip profile.
+    preset : device preset; `device` and `read` replace keys of it.
+    seed : of the devices and their noise.
+    folder : where port, sockets and the counters of the board lie; by default one that goes when it is closed.
+    sanitize : firmware with the address and undefined-behaviour sanitizers.
+    physics : `disturb`, `line_ohms` and `middle_siemens` of `EmulatedChip`.
+
+    Raises
+    ------
+    ConfigError
+        If the profile, the preset or a C compiler is not to be had.
+    """
+
+    def __init__(
+        self,
+        chip: str = "emulated-64",
+        preset: str = "asymmetric-100",
+        *,
+        seed: int = 0,
+        device: dict[str, Any] | None = None,
+        read: dict[str, Any] | None = None,
+        folder: Path | None = None,
+        sanitize: bool = False,
+        **physics: float,
+    ) -> None:
+        self.profile = load_chip(chip)
+        self._scratch = tempfile.TemporaryDirectory(prefix="rpudriver-board-")
+        self.folder = folder or Path(self._scratch.name)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._socket = Path(self._scratch.name) / "chip"
+        self.port = str(self.folder / "port")
+        self._binary = build_host(None, sanitize, "host", **board_defines(self.profile))
+        options = {"chip": chip, "preset": preset, "seed": seed, "device": device or {}, "read": read or {}, **physics}
+        self._firmware: subprocess.Popen[bytes] | None = None
+        self._chip = self._start_chip(options)
+        try:
+            self.oracle = ChipOracle(self._socket, (self.profile.rows, self.profile.columns))
+            self.start_firmware()
+        except BaseException:
+            self.close()
+            raise
+
+    def _start_chip(self, options: dict[str, Any]) -> "subprocess.Popen[bytes]":
+        command = [sys.executable, "-m", "rpudriver.backends.hardware.emulator.process"]
+        # a session of its own: Ctrl-C on a terminal is for the command that started it, which then ends it
+        chip = subprocess.Popen(
+            [*command, str(self._socket), json.dumps(options)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+        )  # fmt: skip
+        assert chip.stdout is not None
+        ready, _, _ = select.select([chip.stdout], [], [], READY_S)
+        if not ready or chip.stdout.readline() != b"ready\n":
+            chip.kill()
+            _, problem = chip.communicate()
+            self._scratch.cleanup()
+            raise ConfigError(f"the emulated chip does not start: {problem.decode().strip().splitlines()[-1:]}")
+        return chip
+
+    def start_firmware(self) -> None:
+        """Switch the board on; a board that is on is left alone."""
+        if self.running:
+            return
+        c = self.profile.converters
+        Path(self.port).unlink(missing_ok=True)
+        options = {
+            "--chip": self._socket,
+            "--store": self.folder / "counters",
+            "--link": self.port,
+            "--volts-per-rail-code": c.volts_per_rail_code,
+            "--volts-per-input-code": c.volts_per_input_code,
+            "--volts-per-gate-code": c.volts_per_gate_code,
+            "--amperes-full-scale": c.amperes_full_scale,
+            "--amperes-per-compliance-code": c.amperes_per_compliance_code,
+        }
+        words = [str(self._binary), *(str(word) for pair in options.items() for word in pair)]
+        self._firmware = subprocess.Popen(
+            words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
+        )
+        end = time.monotonic() + PORT_S
+        while not os.path.exists(self.port):
+            if self._firmware.poll() is not None or time.monotonic() > end:
+                raise LinkLostError(f"the firmware does not start: {self.problem()}")
+            time.sleep(0.002)
+
+    @property
+    def running(self) -> bool:
+        """Whether the firmware runs."""
+        return self._firmware is not None and self._firmware.poll() is None
+
+    def problem(self) -> str:
+        """Return what the firmware said before it ended."""
+        if self._firmware is None or self._firmware.stderr is None or self.running:
+            return ""
+        return self._firmware.stderr.read().decode(errors="replace").strip()
+
+    def kill_firmware(self, number: int = signal.SIGKILL) -> None:
+        """Cut the board's power, so to speak; the chip keeps its state."""
+        if self._firmware is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self._firmware.send_signal(number)
+            self._firmware.wait()
+            Path(self.port).unlink(missing_ok=True)  # the next process may get the same pseudo-terminal
+
+    def weights(self, array: int = 0) -> npt.NDArray[np.float32]:
+        """Return the true weights ``[rows, columns]`` of a physical array, for tests."""
+        return self.oracle.weights(array)
+
+    def close(self) -> None:
+        """End both processes; closing twice is harmless."""
+        self.kill_firmware(signal.SIGTERM)
+        if hasattr(self, "oracle"):
+            self.oracle.close()
+        if self._chip.stdin is not None:
+            self._chip.stdin.close()
+        self._chip.kill()
+        self._chip.wait()
+        for stream in (self._chip.stdout, self._chip.stderr, self._firmware.stderr if self._firmware else None):
+            if stream is not None:
+                stream.close()
+        Path(self.port).unlink(missing_ok=True)
+        self._scratch.cleanup()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def board_defines(profile: ChipProfile) -> dict[str, int | str]:
+    """Return what a board has to be built with for a profile; its own limits are those of ``board.h``."""
+    return {
+        "ARRAYS": profile.arrays,
+        "ROWS": profile.rows,
+        "COLUMNS": profile.columns,
+        "INPUT_BITS": profile.converters.input_bits,
+        "OUTPUT_BITS": profile.converters.output_bits,
+        "CHIP_NAME": profile.chip,
+    }

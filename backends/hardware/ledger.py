@@ -1,0 +1,181 @@
+"""Every batch exactly once: intent into the journal, then the instrument, then the result into the journal.
+
+A run that is resumed goes through its journal from the start: as long as it asks for what the journal holds, it gets
+the results that came then and nothing is sent. Where the journal ends, the instrument takes over.
+"""
+
+import contextlib
+import logging
+import struct
+from collections.abc import Callable
+from typing import final
+
+from rpudriver.backends.hardware import operations as wire
+from rpudriver.backends.hardware.driver import Driver, Reply
+from rpudriver.backends.hardware.encoding import CodeForm, Room, read_pieces
+from rpudriver.backends.hardware.journal import Entry, Journal
+from rpudriver.errors import ComplianceError, JournalError, NotArmedError
+
+log = logging.getLogger("rpudriver.hardware")
+_LENGTH = struct.Struct("<I")  # of the records, before what was read back
+
+
+@final
+class Ledger:
+    """Does batches, and knows how far a run has come.
+
+    Parameters
+    ----------
+    driver : the instrument, connected.
+    open_journal : makes a journal of its own for a run that was not given one.
+    form : of input codes, for reading devices back.
+    """
+
+    def __init__(self, driver: Driver, open_journal: Callable[[], Journal], form: CodeForm) -> None:
+        self._driver, self._open, self._form = driver, open_journal, form
+        self._journal: Journal | None = None
+        self.position = 0  # of the next batch
+
+    @property
+    def journal(self) -> Journal:
+        """The journal of this run."""
+        if self._journal is None:
+            self._journal = self._open()
+        return self._journal
+
+    def use(self, journal: Journal) -> None:
+        """Take a journal, from its beginning, and find out what became of a batch that was in flight."""
+        if self._journal is not None:
+            raise JournalError(f"this run already writes {self._journal.path}; open the chip anew for another journal")
+        self._journal, self.position = journal, 0
+        self.settle()
+
+    def settle(self) -> None:
+        """Find out what became of the batch in flight, if there is one; to be called before the instrument is armed.
+
+        A batch that is known not to have been done waits until it is, and is done when its turn comes.
+        """
+        pending = None if self._journal is None else self._journal.pending
+        if pending is not None:
+            with contextlib.suppress(NotArmedError):
+                self._settle(pending)
+
+    @property
+    def replaying(self) -> bool:
+        """Whether the next batch is in the journal already."""
+        return self._journal is not None and self.position < self._journal.batches
+
+    def move(self, position: int) -> None:
+        """Go on from another place: a snapshot is being restored.
+
+        Raises
+        ------
+        JournalError
+            If the journal does not reach that far.
+        """
+        if not 0 <= position <= self.journal.batches:
+            raise JournalError(
+                f"the snapshot was taken after batch {position}, but {self.journal.path} holds {self.journal.batches}; "
+                "resume with the journal of that run"
+            )
+        self.position = position
+
+    def do(self, operations: bytes) -> Reply:
+        """Return the reply to a batch, from the journal or from the instrument.
+
+        Raises
+        ------
+        LinkLostError, BoardError, JournalError
+        ComplianceError
+            If the current limit was hit; what came after in the batch was not done.
+        """
+        if self.replaying:
+            reply = self._done_before(operations)
+        else:
+            self._leave_behind()
+            ticket = self._driver.stamp(operations)
+            self.journal.intent(self.position, ticket, operations)
+            reply = self._driver.run(ticket, operations)
+            self.journal.result(self.position, reply)
+        self.position += 1
+        if reply.tripped:
+            raise ComplianceError(
+                f"batch {self.position - 1}: the current limit was hit; outputs are at rest and the rest was not sent. "
+                "Look for a shorted device, lower the volts or raise the envelope's compliance_a; then arm again"
+            )
+        return reply
+
+    def _leave_behind(self) -> None:
+        """Settle a batch that was broken off in this process, by Ctrl-C say, and that nobody asks for again."""
+        pending = self.journal.pending
+        if pending is not None:
+            self._settle(pending)
+            self.position = self.journal.batches
+
+    def _done_before(self, operations: bytes) -> Reply:
+        entry = self.journal.lookup(self.position)
+        if entry.operations != operations:
+            raise JournalError(
+                f"batch {self.position} of {self.journal.path} is not what this run does now: it was written by "
+                "another run, config or version. Start anew with another journal"
+            )
+        if entry.reply is None and not entry.uncertain:
+            self._settle(entry)
+            entry = self.journal.lookup(self.position)
+        if entry.reply is not None:
+            return entry.reply
+        return Reply(_records(entry.reread) if entry.reread is not None else self._read_back(entry))
+
+    def _settle(self, entry: Entry) -> None:
+        reply = self._driver.settle(entry.ticket, entry.operations)
+        if reply is None:
+            log.warning("batch %d is uncertain: it is not sent again, its devices are read back", entry.number)
+            self.journal.uncertain(entry.number, "nobody can tell whether it was done")
+        else:
+            self.journal.result(entry.number, reply)
+
+    def _read_back(self, entry: Entry) -> bytes:
+        """Do the reads of an uncertain batch, and read the devices that it may have pulsed instead of pulsing them."""
+        records, devices = [], []
+        for op, flags, body in wire.pieces(entry.operations):
+            if op == wire.READ:
+                records.append(self._send(wire.OPERATION.pack(op, flags, len(body)) + body))
+                continue
+            records.append(wire.record())
+            if op == wire.PULSE:
+                devices += self._devices(body)
+        found = b"".join(records)
+        self.journal.reread(entry.number, _LENGTH.pack(len(found)) + found + b"".join(devices))
+        return found
+
+    def _devices(self, body: bytes) -> list[bytes]:
+        """Return the records of reading every device of a pulsed rectangle, column after column."""
+        array, _, row, rows, column, columns, _, _ = wire.PULSE_HEAD.unpack_from(body)
+        where = wire.Rectangle(array, row, rows, column, columns)
+        codes = wire.one_hot_codes(columns, self._form.largest)
+        request, reply = self._driver.largest
+        room = Room(request, reply, self._form.vector_ns * columns)
+        return [self._send(piece.data) for piece in read_pieces(where, None, 0, False, codes, self._form, room)]
+
+    def _send(self, operations: bytes) -> bytes:
+        return self._driver.run(self._driver.stamp(operations), operations).records
+
+    def note(self, text: str) -> None:
+        """Write a line for people, if anything has been written yet."""
+        log.info(text)
+        if self._journal is not None:
+            try:
+                self._journal.note(text)
+            except JournalError as error:  # nothing depends on it, and outputs have to go idle on a full disk, too
+                log.warning("not in the journal: %s", error)
+
+    def close(self) -> None:
+        """Close the journal."""
+        if self._journal is not None:
+            self._journal.close()
+
+
+def _records(reread: bytes) -> bytes:
+    """Return the records of an uncertain batch; what was read of its devices follows them."""
+    (length,) = _LENGTH.unpack_from(reread)
+    return reread[_LENGTH.size : _LENGTH.size + length]
