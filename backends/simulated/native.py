@@ -15,6 +15,7 @@ from rpudriver.backends.simulated.kernels.families import dense_kernel, form_of,
 from rpudriver.backends.simulated.kernels.lookup import addressed
 from rpudriver.backends.simulated.kernels.pieces import TILE, Pieces
 from rpudriver.backends.simulated.kernels.scratch import LANES
+from rpudriver.backends.simulated.kernels.steps import ADDITIVE
 from rpudriver.keyed.threads import share
 from rpudriver.types import PulseTrains
 
@@ -102,7 +103,10 @@ def _call_of(bank: Bank, strength: float) -> _Call:
     assert bank.family is not None
     device, form = bank.device, form_of(bank.device)
     chip = (*map(np.uint64, places), np.int64(bank.rows.shape[1]))
-    numbers = (strength, device.c2c, device.c2c_additive, device.write_noise * device.dw_min.mean)
+    additive = np.float32(device.c2c_additive)
+    if form == ADDITIVE:  # what the root of a sum of one square is, which may differ in the last bit
+        additive = np.sqrt(additive * additive)
+    numbers = (strength, device.c2c, additive, device.write_noise * device.dw_min.mean)
     scalars = (*bank.keys, *map(np.float32, numbers))
     kernels = dense_kernel(bank.family, form), sparse_kernel(bank.family, form)
     bank.kept = call = _Call(*kernels, (chip, addressed(bank.table), bank.shape[1]), scalars, strength, places)

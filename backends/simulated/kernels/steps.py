@@ -16,8 +16,8 @@ F, S = np.float32, np.int32
 
 # response families, as constants of a compiled kernel
 CONSTANT, SOFT_BOUNDS, LINEAR, POWER, EXPONENTIAL, MEASURED = range(6)
-# noise of a pulse: none; in proportion to the step; that, plus a constant, plus the spread of a measured table
-QUIET, MULTIPLICATIVE, GENERAL = range(3)
+# noise of a pulse: none; in proportion to the step; constant; both, and the spread of a measured table besides
+QUIET, MULTIPLICATIVE, ADDITIVE, GENERAL = range(4)
 
 _SQRT_HALF_BITS = S(0x3F3504F3)
 _LOG2_E = F(math.log2(math.e))
@@ -113,6 +113,8 @@ def noisy_step(form, q, spread, c2c, additive, xi):  # type: ignore[no-untyped-d
         return q
     if form == MULTIPLICATIVE:
         return F(q * fma(c2c, xi, F(1)))
+    if form == ADDITIVE:
+        return F(q + F(xi * additive))
     scaled = F(c2c * q)
     variance = F(F(F(scaled * scaled) + F(additive * additive)) + F(spread * spread))
     return F(q + F(xi * square_root(variance)))
