@@ -20,8 +20,8 @@ from rpudriver.keyed.threads import share
 from rpudriver.types import PulseTrains
 
 # nanoseconds on a 2023 server core; only their ratios matter, to choose the kernel
-COLLECT, LOAD, ROUND = 18.0, 40.0, 20.0  # dense: a piece of a row in a tile; a group of lanes, and each round of it
-EVENT = 9.0  # sparse: a coincidence
+COLLECT, LOAD, ROUND = 7.0, 14.0, 6.0  # dense: a piece of a row in a tile; a group of lanes, and each round of it
+EVENT = 5.5  # sparse: a coincidence
 SAMPLES_AT_ONCE = 64  # their words, for a tile of columns, stay in the fastest cache
 LONGEST_CALL = 1e9  # repetitions are cut into calls of about a second, between which Ctrl-C is heard
 Columns = npt.NDArray[np.int64]
@@ -143,7 +143,7 @@ def _plan(bank: Bank, cut: Pieces, repeat: int) -> tuple[bool, float]:
     collecting = repeat * len(cut.entries) * -(-n_in // TILE) * COLLECT
     if sparse <= collecting:
         return False, sparse
-    groups = n_out * -(-n_in // LANES)
+    groups = min(n_out, len(cut.entries)) * -(-n_in // LANES)  # in rows that fire
     each = events / groups  # pulses for a group of lanes
     mean = each / LANES
     rounds = min(each, mean + 2.0 * mean**0.5 + 1.0)
