@@ -40,7 +40,12 @@ RESPONSES: list[dict[str, Any]] = [
     {"family": "exponential", "tau": 0.6, "gamma": 1.3},
     TABLE,
 ]
-NOISES: list[dict[str, Any]] = [{"c2c": 0.0}, {"c2c": 0.3}, {"c2c": 0.3, "c2c_additive": 0.1}]
+NOISES: list[dict[str, Any]] = [
+    {"c2c": 0.0},
+    {"c2c": 0.3},
+    {"c2c": 0.0, "c2c_additive": 0.1},
+    {"c2c": 0.3, "c2c_additive": 0.1},
+]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
