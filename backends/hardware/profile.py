@@ -236,6 +236,11 @@ def chip_names() -> list[str]:
     return sorted(path.stem for path in CHIPS.glob("*.toml"))
 
 
+def chip_path(name: str) -> Path:
+    """Return where a shipped chip profile (by name) or one of the user's (by path) is, or would be."""
+    return Path(name) if name.endswith(".toml") else CHIPS / f"{name}.toml"
+
+
 def load_chip(name: str) -> ChipProfile:
     """Return a shipped chip profile (by name) or one from a TOML file (by path).
 
@@ -244,7 +249,7 @@ def load_chip(name: str) -> ChipProfile:
     ConfigError
         If there is none, or if it contradicts itself: kinds beyond its envelope, say.
     """
-    path = Path(name) if name.endswith(".toml") else CHIPS / f"{name}.toml"
+    path = chip_path(name)
     if not path.exists():
         raise ConfigError(f"no chip {name!r}" + did_you_mean(name, chip_names()))
     return parse(ChipProfile, read_toml(path), f"chip {name!r}")
