@@ -47,6 +47,7 @@ class Wiring:
         self._closed: set[tuple[int, int, int]] = set()  # slot, row, column of relays, from 1
         self._sources: dict[str, Source] = {}
         self._potential: dict[str, float] = {"ground": 0.0}
+        self._reached: dict[str, list[tuple[int, int, int]]] = {}  # of the relays and gates as they are
 
     def attach(self, terminal: str, source: Source) -> None:
         """Connect an instrument."""
@@ -57,6 +58,8 @@ class Wiring:
         """Note what a terminal drives: it may be at gates."""
         if volts != self._potential[terminal]:
             self._settle_others(terminal)
+            if (volts >= GATE_THRESHOLD_V) != (self._potential[terminal] >= GATE_THRESHOLD_V):
+                self._reached.clear()
             self._potential[terminal] = volts
 
     @property
@@ -70,6 +73,7 @@ class Wiring:
             for source in self._sources.values():
                 source.settle()
             self._closed = set(closed)
+            self._reached.clear()
 
     def load(self, terminal: str) -> float:
         """Return the conductance between a terminal and ground, in siemens."""
@@ -101,6 +105,12 @@ class Wiring:
 
     def _devices(self, terminal: str) -> list[tuple[int, int, int]]:
         """Return array, row and column of the devices that a terminal reaches."""
+        found = self._reached.get(terminal)
+        if found is None:
+            found = self._reached[terminal] = self._find_devices(terminal)
+        return found
+
+    def _find_devices(self, terminal: str) -> list[tuple[int, int, int]]:
         columns = self.chip.columns
         return [
             (slot - 1, row, line - 1)

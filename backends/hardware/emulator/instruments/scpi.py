@@ -64,7 +64,8 @@ def split(text: str, separator: str) -> list[str]:
     return [*parts, text[start:].strip()]
 
 
-def units(message: str) -> list[tuple[str, list[str]]]:
+@lru_cache(maxsize=2048)
+def units(message: str) -> Sequence[tuple[str, list[str]]]:
     """Take a message apart: header, from the root, and parameters of each unit.
 
     A header without a colon in front goes on where the one before ended: after ``SOUR:VOLT:RANG 2``, ``ILIM 1`` is
