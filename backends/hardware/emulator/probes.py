@@ -14,18 +14,15 @@ _AHEAD = 1024  # numbers drawn at once
 class Probes:
     """What lies between the lines of a chip and the wiring of a bench.
 
-    A vector read on a bench is the sum of one measurement for each column: the noise of a measurement is that of the
-    preset's read divided by the root of their number.
+    The read noise of a device preset is that of the amplifiers next to an array: on a bench there are none, and the
+    instruments bring their own.
     """
 
     def __init__(self, chip: EmulatedChip) -> None:
         profile = chip.profile
         self._chip = chip
         self.arrays, self.rows, self.columns = profile.arrays, profile.rows, profile.columns
-        whole = chip.preset.read.output_noise * profile.siemens_per_unit * profile.read_volts
-        self._noise = whole / np.sqrt(profile.columns)
-        self._measured = 0
-        self._drawn = np.zeros(0, np.float32)
+        self._drawn_so_far, self._drawn = 0, np.zeros((1, 0), np.float32)
         bounds = max(float(bank.parameters["w_max"].max()) for bank in chip.banks)
         self.most_siemens = chip.middle_siemens + profile.siemens_per_unit * bounds
 
@@ -33,15 +30,13 @@ class Probes:
         """Return the conductance of a device in siemens."""
         return float(self._chip.siemens(array)[row, column])
 
-    def noise(self) -> float:
-        """Return the noise of the next measurement in amperes."""
-        if not self._noise:
-            return 0.0
-        place = self._measured % _AHEAD
+    def normal(self) -> float:
+        """Return the next standard normal number, for what the instruments add."""
+        place = self._drawn_so_far % _AHEAD
         if place == 0:
-            self._drawn = native.gaussian_grid(self._chip.seed, "bench/noise", self._measured // _AHEAD, 1, _AHEAD)[0]
-        self._measured += 1
-        return float(self._noise * self._drawn[place])
+            self._drawn = native.gaussian_grid(self._chip.seed, "bench/noise", self._drawn_so_far // _AHEAD, 1, _AHEAD)
+        self._drawn_so_far += 1
+        return float(self._drawn[0, place])
 
     def stress(self, array: int, row: int, column: int, volts: float, seconds: float) -> None:
         """Let a voltage (row minus column) stand across a device for a time."""

@@ -83,10 +83,6 @@ class Wiring:
         """Return what `load` is at most, whatever the devices are."""
         return len(self._devices(terminal)) * self.chip.most_siemens + self._shorted(terminal)
 
-    def noise(self, terminal: str) -> float:
-        """Return the noise of the next measurement of a terminal's current, in amperes."""
-        return self.chip.noise() if self._devices(terminal) else 0.0
-
     def stress(self, terminal: str, volts: float, seconds: float) -> None:
         """Let a terminal's voltage act on the devices that it reaches."""
         if volts and seconds > 0:

@@ -9,6 +9,9 @@ from typing import final
 from rpudriver.backends.hardware.emulator.wiring import Wiring
 
 
+NOISE = 1e-5  # root mean square of a measured current in parts of its range; assumed
+
+
 @final
 @dataclass(frozen=True)
 class Reading:
@@ -101,13 +104,13 @@ class Channel:
         self.limit_met |= limited
         self._wiring.stress(self._terminal, volts, seconds)
 
-    def measure(self, seconds: float) -> Reading:
-        """Measure over an aperture."""
+    def measure(self, seconds: float, span: float | None) -> Reading:
+        """Measure over an aperture, currents in a range; None is one that just fits."""
         with self._wiring.lock:
             self.pass_time(seconds)
             volts, limited = self._driven()
             amperes = volts * self._wiring.load(self._terminal) if volts else 0.0
-            amperes += self._wiring.noise(self._terminal) if self.output else 0.0
+            amperes += NOISE * (abs(amperes) if span is None else span) * self._wiring.chip.normal() if self.output else 0.0
             self.limit_met |= limited
         return Reading(volts, amperes, limited, time.monotonic() + self._ahead)
 

@@ -269,7 +269,10 @@ class Keithley2450(Instrument):
         automatic = not self._values[f"{source}.autodelay"]
         if automatic and self._number(f"{source}.delay"):
             self._channel.pass_time(self._number(f"{source}.delay"))
-        found = self._channel.measure(self._number(f"sense.{short}.nplc") / LINE_HZ)
+        aperture = self._number(f"sense.{short}.nplc") / LINE_HZ
+        found = self._channel.measure(
+            aperture, None if self._values["sense.CURR.autorange"] else self._number("sense.CURR.range")
+        )
         resistance = found.volts / found.amperes if found.amperes else buffers.OVERFLOW
         value = {"VOLT": found.volts, "CURR": found.amperes, "RES": resistance}[short]
         if not self._values[f"sense.{short}.autorange"] and abs(value) > 1.05 * self._number(f"sense.{short}.range"):

@@ -167,7 +167,7 @@ class Smu:
     def _read(self) -> tuple[float, float]:
         """Return amperes and volts, or the overflow value beyond the measuring range."""
         with self.channel.programme():
-            found = self.channel.measure(self._nplc / LINE_HZ)
+            found = self.channel.measure(self._nplc / LINE_HZ, None if self._automatic["i"] else self._ranges["i"])
         return self._shown("i", found.amperes), self._shown("v", found.volts)
 
     def _shown(self, key: str, value: float) -> float:
