@@ -1,7 +1,7 @@
 """The driver of a bench: a 2450 that pulses and reads, a 2600 on the gates, a 3700 matrix that picks one device.
 
-SCPI cannot tell a lost command from a lost reply, and these instruments keep no number of what they did: a batch whose
-reply never came stays uncertain, and is never sent again.
+SCPI cannot tell a lost command from a lost reply, and these instruments keep no number of what they did: a batch that
+was begun and whose end is not known stays uncertain, and is never sent again.
 """
 
 import contextlib
@@ -102,6 +102,8 @@ class ScpiBench(Driver):
         return Reply(b"".join(records), tripped)
 
     def settle(self, ticket: Ticket, operations: bytes) -> Reply | None:
+        if ticket.session == self._session and ticket.seq > self._seq:  # it was refused, and never begun
+            return self.run(ticket, operations)
         return None
 
     def idle(self) -> None:
@@ -112,6 +114,7 @@ class ScpiBench(Driver):
                 part.rest()
             except (LinkLostError, BoardError) as error:
                 problems.append(str(error))
+        self.close()  # an instrument has room for one program: others may look
         if problems:
             raise LinkLostError(f"not all outputs are known to be off: {'; '.join(problems)}; look at the instruments")
 

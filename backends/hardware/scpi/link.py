@@ -15,7 +15,7 @@ class Link:
 
     Parameters
     ----------
-    opener : opens a VISA resource: ``ResourceManager.open_resource``.
+    opener : opens a VISA resource, as ``ResourceManager.open_resource`` does.
     address : VISA resource name.
     """
 
@@ -37,8 +37,8 @@ class Link:
             If no answer comes, whatever the reason.
         """
         try:
-            if self._waiting:  # the late answer to an earlier message must not be taken for that to this one
-                self.close()
+            if self._waiting or not self._usable():
+                self.close()  # a late answer to an earlier message must not be taken for that to this one
             if self._resource is None:
                 self._resource = self._opened()
             self._resource.timeout = 1000 * (self._patience + seconds)
@@ -58,6 +58,13 @@ class Link:
         resource = self._open(self.address, open_timeout=milliseconds, timeout=milliseconds)
         resource.read_termination = resource.write_termination = "\n"
         return resource
+
+    def _usable(self) -> bool:
+        """Tell whether the resource is still open: at the end of a process PyVISA closes all before we idle."""
+        try:
+            return self._resource is not None and self._resource.session is not None
+        except Exception:  # PyVISA's way to say no
+            return False
 
     def close(self) -> None:
         """Let go of the instrument; closing twice is harmless."""

@@ -37,9 +37,12 @@ def open_scpi_bench(**options: Any) -> HardwareBackend:
     try:
         import pyvisa
 
-        manager = pyvisa.ResourceManager(chosen.library)
+        pyvisa.ResourceManager(chosen.library)
     except (ImportError, ValueError, OSError) as error:
         raise ConfigError(f"no VISA library {chosen.library!r} ({error}): pip install 'rpudriver[bench]'") from None
-    links = Link(manager.open_resource, chosen.source), Link(manager.open_resource, chosen.gates)
-    matrix = Link(manager.open_resource, chosen.matrix)
-    return open_chip(chosen, lambda profile: ScpiBench(profile, (*links, matrix)))
+
+    def opener(address: str, **waits: int) -> Any:
+        return pyvisa.ResourceManager(chosen.library).open_resource(address, **waits)  # the same one while it is open
+
+    links = Link(opener, chosen.source), Link(opener, chosen.gates), Link(opener, chosen.matrix)
+    return open_chip(chosen, lambda profile: ScpiBench(profile, links))
