@@ -79,6 +79,14 @@ class Envelope(StrictModel):
     device_pulses: Annotated[int, Field(ge=1)]  # endurance: in the life of a device
 
 
+class Bench(StrictModel):
+    """How a chip lies on a bench of instruments; see ``docs/bench.md``."""
+
+    middle_siemens: Positive  # of a device at weight 0; the driver takes it off
+    source_row: Annotated[int, Field(ge=1, le=6)]  # of the matrix cards: where the source-measure unit is
+    gate_row: Annotated[int, Field(ge=1, le=6)]
+
+
 class ChipProfile(StrictModel):
     """A chip on a board; see the files in ``chips/`` for examples with reasons."""
 
@@ -99,6 +107,7 @@ class ChipProfile(StrictModel):
     envelope: Envelope
     device: Nominal
     arc2: wiring.Wiring | None = None  # for chips on ArC TWO
+    bench: Bench | None = None
 
     @model_validator(mode="after")
     def _inside_its_envelope(self) -> "ChipProfile":

@@ -4,9 +4,7 @@ It ends with the process that started it, which holds the other end of its stand
 """
 
 import json
-import os
 import sys
-import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from rpudriver.backends.hardware.emulator.child import outlive_nobody
 from rpudriver.backends.hardware.emulator.chip import EmulatedChip, Rails
 from rpudriver.backends.hardware.emulator.server import ChipServer
 from rpudriver.backends.hardware.profile import load_chip
@@ -51,13 +50,8 @@ def main() -> None:
     warm_up(chip)
     server = ChipServer(chip, path)
     print("ready", flush=True)
-    threading.Thread(target=_outlive_nobody, daemon=True).start()
+    outlive_nobody()
     server.serve()
-
-
-def _outlive_nobody() -> None:
-    sys.stdin.buffer.read()
-    os._exit(0)
 
 
 if __name__ == "__main__":
