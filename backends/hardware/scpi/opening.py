@@ -41,7 +41,7 @@ def open_scpi_bench(**options: Any) -> HardwareBackend:
     except (ImportError, ValueError, OSError) as error:
         raise ConfigError(f"no VISA library {chosen.library!r} ({error}): pip install 'rpudriver[bench]'") from None
 
-    def opener(address: str, **waits: int) -> Any:
+    def opener(address: str, **waits: Any) -> Any:
         return pyvisa.ResourceManager(chosen.library).open_resource(address, **waits)  # the same one while it is open
 
     links = Link(opener, chosen.source), Link(opener, chosen.gates), Link(opener, chosen.matrix)

@@ -5,7 +5,7 @@ themselves, whatever becomes of the host.
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, final
+from typing import NamedTuple, final
 
 from rpudriver.backends.hardware.scpi.link import Link
 from rpudriver.errors import BoardError
@@ -139,7 +139,7 @@ class Source:
     def _do(self, message: str) -> None:
         self._ask(f"{message};*OPC?")
 
-    def _ask(self, message: str, seconds: float = 0.0) -> list[Any]:
+    def _ask(self, message: str, seconds: float = 0.0) -> list[str]:
         """Return the answers to a message, if the error queue is empty after it."""
         *answers, errors = self._link.ask(f"{message};:SYST:ERR:COUN?", seconds).split(";")
         if errors != "0":

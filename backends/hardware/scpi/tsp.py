@@ -53,8 +53,8 @@ class Tsp:
         """Empty the error queue."""
         found: list[str] = []
         while len(found) < _MOST_ERRORS:
-            code, text = (self.value("errorqueue.next()").split("\t") + [""])[:2]
+            code, *words = self.value("errorqueue.next()").split("\t")
             if not float(code):
                 break
-            found.append(f"{float(code):.0f} {text}")
+            found.append(f"{float(code):.0f} {words[0] if words else ''}")
         return found

@@ -18,9 +18,7 @@ LOOK_S = 0.2  # between two looks at the firmware
 
 def add_arguments(subparsers: Any) -> None:
     """Add the command."""
-    parser = subparsers.add_parser(
-        "emulate", help="start an emulated board or bench and print where it is; Ctrl-C ends it"
-    )
+    parser = subparsers.add_parser("emulate", help="start an emulated board or bench, say where it is; Ctrl-C ends it")
     kinds = parser.add_subparsers(metavar="WHAT", required=True)
     board = kinds.add_parser(
         "board",

@@ -8,7 +8,6 @@ from typing import final
 
 from rpudriver.backends.hardware.emulator.wiring import Wiring
 
-
 NOISE = 1e-5  # root mean square of a measured current in parts of its range; assumed
 
 
@@ -110,9 +109,8 @@ class Channel:
             self.pass_time(seconds)
             volts, limited = self._driven()
             amperes = volts * self._wiring.load(self._terminal) if volts else 0.0
-            amperes += (
-                NOISE * (abs(amperes) if span is None else span) * self._wiring.chip.normal() if self.output else 0.0
-            )
+            if self.output:
+                amperes += NOISE * (abs(amperes) if span is None else span) * self._wiring.chip.normal()
             self.limit_met |= limited
         return Reading(volts, amperes, limited, time.monotonic() + self._ahead)
 

@@ -246,6 +246,6 @@ def test_a_limit_that_the_instrument_sets_otherwise_does_not_arm(exact_bench: Em
         taps["source"].answer = lambda message, found: (
             found.replace(b"0.0004", b"0.1000") if "ILIM?" in message else found
         )
-        with pytest.raises(BoardError, match="a limit of 0.1"):
+        with pytest.raises(BoardError, match=r"a limit of 0\.1"):
             chip.arm()
         assert not chip.status().armed
