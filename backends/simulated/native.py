@@ -129,9 +129,9 @@ def _call_of(bank: Bank, strength: float) -> _Call:
     assert bank.family is not None
     device, form = bank.device, form_of(bank.device)
     chip = (*map(np.uint64, places), np.int64(bank.rows.shape[1]))
-    additive = np.float32(device.c2c_additive)
+    additive = device.c2c_additive
     if form == ADDITIVE:  # what the root of a sum of one square is, which may differ in the last bit
-        additive = np.sqrt(additive * additive)
+        additive = float(np.sqrt(np.float32(additive) * np.float32(additive)))
     numbers = (strength, device.c2c, additive, device.write_noise * device.dw_min.mean)
     scalars = (*bank.keys, *map(np.float32, numbers))
     kernels = dense_kernel(bank.family, form), sparse_kernel(bank.family, form)

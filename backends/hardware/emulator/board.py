@@ -3,10 +3,8 @@
 import contextlib
 import json
 import os
-import select
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -16,12 +14,13 @@ from typing import Any, Self, final
 import numpy as np
 import numpy.typing as npt
 
+from rpudriver.backends.hardware.emulator import child
 from rpudriver.backends.hardware.emulator.oracle import ChipOracle
 from rpudriver.backends.hardware.firmware.build import build_host
 from rpudriver.backends.hardware.profile import ChipProfile, load_chip
-from rpudriver.errors import ConfigError, LinkLostError
+from rpudriver.errors import LinkLostError
 
-READY_S = 120.0  # the simulator may have to compile
+CHIP = "rpudriver.backends.hardware.emulator.process"
 PORT_S = 10.0
 
 
@@ -65,29 +64,17 @@ class EmulatedBoard:
         self._binary = build_host(None, sanitize, "host", **board_defines(self.profile))
         options = {"chip": chip, "preset": preset, "seed": seed, "device": device or {}, "read": read or {}, **physics}
         self._firmware: subprocess.Popen[bytes] | None = None
-        self._chip = self._start_chip(options)
+        try:
+            self._chip, _ = child.start(CHIP, [str(self._socket), json.dumps(options)])
+        except BaseException:
+            self._scratch.cleanup()
+            raise
         try:
             self.oracle = ChipOracle(self._socket, (self.profile.rows, self.profile.columns))
             self.start_firmware()
         except BaseException:
             self.close()
             raise
-
-    def _start_chip(self, options: dict[str, Any]) -> "subprocess.Popen[bytes]":
-        command = [sys.executable, "-m", "rpudriver.backends.hardware.emulator.process"]
-        # a session of its own: Ctrl-C on a terminal is for the command that started it, which then ends it
-        chip = subprocess.Popen(
-            [*command, str(self._socket), json.dumps(options)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
-        )  # fmt: skip
-        assert chip.stdout is not None
-        ready, _, _ = select.select([chip.stdout], [], [], READY_S)
-        if not ready or chip.stdout.readline() != b"ready\n":
-            chip.kill()
-            _, problem = chip.communicate()
-            self._scratch.cleanup()
-            raise ConfigError(f"the emulated chip does not start: {problem.decode().strip().splitlines()[-1:]}")
-        return chip
 
     def start_firmware(self) -> None:
         """Switch the board on; a board that is on is left alone."""
@@ -143,13 +130,9 @@ class EmulatedBoard:
         self.kill_firmware(signal.SIGTERM)
         if hasattr(self, "oracle"):
             self.oracle.close()
-        if self._chip.stdin is not None:
-            self._chip.stdin.close()
-        self._chip.kill()
-        self._chip.wait()
-        for stream in (self._chip.stdout, self._chip.stderr, self._firmware.stderr if self._firmware else None):
-            if stream is not None:
-                stream.close()
+        child.end(self._chip)
+        if self._firmware is not None and self._firmware.stderr is not None:
+            self._firmware.stderr.close()
         Path(self.port).unlink(missing_ok=True)
         self._scratch.cleanup()
 

@@ -284,6 +284,16 @@ class EmulatedChip:
         siemens = self._siemens(bank).astype(np.float64)
         return (siemens / (1 + siemens * wire) - self.middle_siemens).astype(np.float32)
 
+    def siemens(self, array: int) -> Floats:
+        """Return conductances ``[rows, columns]`` as they are seen from the ends of the lines."""
+        self.settle()
+        seen: Floats = self._seen(array) + np.float32(self.middle_siemens)
+        return seen.clip(0)
+
+    def acts(self, volts: float, width_ns: float) -> bool:
+        """Tell whether a pulse of these volts does anything to a device."""
+        return self._switching.strength(volts, width_ns) > 0
+
     # ---- for tests ----------------------------------------------------------------------------------------------
 
     def weights(self, array: int) -> Floats:

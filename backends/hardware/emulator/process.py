@@ -4,9 +4,7 @@ It ends with the process that started it, which holds the other end of its stand
 """
 
 import json
-import os
 import sys
-import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from rpudriver.backends.hardware.emulator.child import outlive_nobody
 from rpudriver.backends.hardware.emulator.chip import EmulatedChip, Rails
 from rpudriver.backends.hardware.emulator.server import ChipServer
 from rpudriver.backends.hardware.profile import load_chip
@@ -31,11 +30,14 @@ def warm_up(chip: EmulatedChip) -> None:
     volts = chip.profile.kinds["update"].volts_up
     for count in (3, 40):  # trains of one word and of several
         other.set_rails(0, Rails(volts / 2, 0.0, -volts / 2, 0.0, 0.0, 1.0))
-        lines = [np.zeros((count, -(-lines // 8)), np.uint8) for lines in (chip.profile.rows, chip.profile.columns)]
-        for masks in lines:
-            masks[:, 0] = 1
-        other.fire(0, round(chip.profile.kinds["update"].width_s * 1e9), *lines)
-        other.settle()
+        for lowest, rest in ((1, 0), (255, 255)):  # one device, for the sparse kernel, and all, for the dense one
+            lines = [
+                np.full((count, -(-lines // 8)), rest, np.uint8) for lines in (chip.profile.rows, chip.profile.columns)
+            ]
+            for masks in lines:
+                masks[:, 0] = lowest
+            other.fire(0, round(chip.profile.kinds["update"].width_s * 1e9), *lines)
+            other.settle()
     one = slice(0, 1)
     other.sense(0, None, (one, one, one, one), np.zeros((1, 1), np.float32), False)
 
@@ -48,13 +50,8 @@ def main() -> None:
     warm_up(chip)
     server = ChipServer(chip, path)
     print("ready", flush=True)
-    threading.Thread(target=_outlive_nobody, daemon=True).start()
+    outlive_nobody()
     server.serve()
-
-
-def _outlive_nobody() -> None:
-    sys.stdin.buffer.read()
-    os._exit(0)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import selectors
 import socket
 import struct
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import final
 
@@ -23,8 +24,9 @@ LARGEST = 1 << 24  # a message; more is not one
 class ChipServer:
     """Serves a chip on a socket; several connections may look at it, one of them being the firmware's."""
 
-    def __init__(self, chip: EmulatedChip, path: Path) -> None:
+    def __init__(self, chip: EmulatedChip, path: Path, lock: AbstractContextManager[object] | None = None) -> None:
         self._chip, self._selector = chip, selectors.DefaultSelector()
+        self._lock = lock or nullcontext()  # where others use the chip as well
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._socket.bind(str(path))
         self._socket.listen()
@@ -61,13 +63,15 @@ class ChipServer:
         received = self._received[connection]
         received += data
         try:
-            answer = self._answer(received)
+            with self._lock:
+                answer = self._answer(received)
             if answer:
                 connection.sendall(answer)
         except (ValueError, struct.error, IndexError, OSError):  # not a message of ours, or nobody to answer
             data = b""
         if not data:  # the firmware has gone: its lines are at rest
-            self._chip.settle()
+            with self._lock:
+                self._chip.settle()
             self._selector.unregister(connection)
             del self._received[connection]
             connection.close()

@@ -41,7 +41,7 @@ def work(cable: Cable, folder: Path, rounds: int, cut_at: float | None) -> bool:
 
 
 @pytest.mark.parametrize("cuts", [5, pytest.param(100, marks=pytest.mark.slow)])
-def test_a_cut_cable_repeats_nothing_and_loses_nothing(cuts: int, exact_board: EmulatedBoard, tmp_path: Path) -> None:
+def test_a_cut_cable_repeats_nothing(cuts: int, exact_board: EmulatedBoard, tmp_path: Path) -> None:
     rounds, chance = 400 + 100 * cuts, random.Random(cuts)
     before = board_pulses(exact_board, tmp_path)
     cable = Cable(exact_board.port)
@@ -54,9 +54,15 @@ def test_a_cut_cable_repeats_nothing_and_loses_nothing(cuts: int, exact_board: E
     assert work(cable, tmp_path, rounds, cut_at=None)
     cable.close()
     counts, total, uncertain = done(tmp_path / "j")
-    assert uncertain == 0  # the board was up all the time: it knows
-    assert sum(line.type is Type.INTENT for line in lines(tmp_path / "j")) == rounds
-    assert board_pulses(exact_board, tmp_path) - before == total
+    kinds = [line.type for line in lines(tmp_path / "j")]
+    assert kinds.count(Type.INTENT) == rounds  # each batch was meant once
+    # The board is up all the time, so it knows; but its number says nothing any more of a batch that several cuts in a
+    # row have kept from being sent: that one is uncertain, at most one a cut.
+    assert kinds.count(Type.REREAD) == uncertain <= cuts // 5
     draw = torch.Generator().manual_seed(1)
-    wanted = sum(torch.randint(-2, 3, (8, 8), generator=draw) for _ in range(rounds))
-    assert np.array_equal(counts[:8, :8], np.asarray(wanted))
+    meant = [torch.randint(-2, 3, (8, 8), generator=draw) for _ in range(rounds)]
+    applied = board_pulses(exact_board, tmp_path) - before
+    assert total <= applied <= sum(int(counts.abs().sum()) for counts in meant)
+    if not uncertain:
+        assert applied == total
+        assert np.array_equal(counts[:8, :8], np.asarray(sum(meant)))

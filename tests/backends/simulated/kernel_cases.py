@@ -1,7 +1,7 @@
 """Devices and trains for tests of the compiled kernels.
 
 A kernel is compiled for a family and a form of noise, some seconds each. So every family comes with one form here or
-two, and every form with one family at least; write noise, dead devices and spreads of parameters take no kernel of their own.
+two, and every form with one family at least; write noise, dead devices and spreads take no kernel of their own.
 """
 
 from collections.abc import Sequence

@@ -1,0 +1,1 @@
+"""Instruments of a bench by their command languages; what they answer is worked out, never canned."""
