@@ -24,7 +24,7 @@ COLLECT, LOAD, ROUND = 7.0, 14.0, 6.0  # dense: a piece of a row in a tile; a gr
 EVENT = 5.5  # sparse: a coincidence
 CUT = 2.5  # a line and sample, cut into pieces
 SAMPLES_AT_ONCE = 64  # their words, for a tile of columns, stay in the fastest cache
-BLOCKS = 16  # of so many samples: threads share their rows once for all of them, and their words stay in the caches
+BLOCKS = 16  # of so many samples, whose rows threads share once; one thread is faster block by block
 LONGEST_CALL = 1e9  # repetitions are cut into calls of about a second, between which Ctrl-C is heard
 Columns = npt.NDArray[np.int64]
 Noted = npt.NDArray[np.float32]
@@ -55,9 +55,10 @@ def apply_trains(
     Snapshots are for trains that are applied once.
     """
     if len(trains) > SAMPLES_AT_ONCE and not len(snapshots.after):
+        together = SAMPLES_AT_ONCE * (BLOCKS if torch.get_num_threads() > 1 else 1)
         for _ in range(repeat):
-            for start in range(0, len(trains), BLOCKS * SAMPLES_AT_ONCE):
-                _apply_blocks(bank, trains[start : start + BLOCKS * SAMPLES_AT_ONCE], strength, flip)
+            for start in range(0, len(trains), together):
+                _apply_blocks(bank, trains[start : start + together], strength, flip)
         return torch.empty(0, bank.shape[0])
     call = _call_of(bank, strength)
     cut = pieces.cut(trains, flip, snapshots.after.numpy())
