@@ -17,7 +17,7 @@ from rpudriver.errors import LimitError, NotArmedError
 from rpudriver.trains import TrainSource, counted_pulses, draw_trains
 from rpudriver.types import Cell, Port, Pulse, Read, Step, Wait
 from tests.backends.hardware.boards import NOISE_FREE
-from tests.backends.hardware.scpi.benches import at_rest, bench, exact_bench, open_bench, tapped
+from tests.backends.hardware.scpi.benches import at_rest, bench, exact_bench, open_bench, profile_with, tapped
 
 __all__ = ["bench", "exact_bench"]  # fixtures
 
@@ -25,17 +25,17 @@ __all__ = ["bench", "exact_bench"]  # fixtures
 def test_the_bench_keeps_the_contract(bench: EmulatedBench, tmp_path: Path) -> None:
     report = check_backend(lambda: open_bench(bench, tmp_path))
     assert report.passed, str(report)
-    skipped = {
-        "same-seed",
-        "grouping-free",
-        "restore-continues",
-        "saturation-flagged",
-        "sum-noise",
-        "output-noise-fresh",
-    }
+    skipped = {"same-seed", "grouping-free", "restore-continues"}  # what a chip cannot be held to
+    skipped |= {"output-noise-fresh", "sum-noise", "saturation-flagged"}  # none without inputs; the next test
     assert set(report.names("skipped")) == skipped | {n for n in report.names("skipped") if "snapshot" in n}
-    assert len(report.names("passed")) >= 35
+    assert len(report.names("passed")) >= 38
     assert at_rest(bench)
+
+
+def test_an_output_beyond_the_full_scale_is_flagged(bench: EmulatedBench, tmp_path: Path) -> None:
+    profile = profile_with(tmp_path, ("amperes_full_scale = 96e-6", "amperes_full_scale = 16e-6"))  # 2 units
+    report = check_backend(lambda: open_bench(bench, tmp_path, profile), only=["saturation-flagged"])
+    assert report.names("passed") == ["saturation-flagged"], str(report)
 
 
 # ---- broken drivers are caught -----------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from rpudriver.types import Pulse, Read
 from tests.backends.hardware.boards import NOISE_FREE
 from tests.backends.hardware.scpi.benches import (
     Tap,
+    ask,
     at_rest,
     exact_bench,
     open_bench,
@@ -239,6 +240,36 @@ def test_an_error_of_an_instrument_stops_a_batch(exact_bench: EmulatedBench, tmp
             chip.run(ups(chip))
         assert np.count_nonzero(exact_bench.weights(0)) == 3
         assert at_rest(exact_bench)
+
+
+def test_limits_stay_in_the_instruments(exact_bench: EmulatedBench, tmp_path: Path) -> None:
+    with open_bench(exact_bench, tmp_path) as chip:
+        chip.arm()
+        chip.idle()  # nobody is connected now
+        o = exact_bench.options
+        assert ask(o["source"], ":SOUR:VOLT:RANG?;ILIM?;RANG:AUTO?") == "2;0.0004;0"
+        assert ask(o["source"], ":SYST:ERR?;:SOUR:VOLT 5").startswith("0,")
+        assert ask(o["source"], ":SYST:ERR?").startswith("-222")
+        for relay in ("1109", "1301", "4116", "4308"):  # the source on a gate, the gates' source on a device
+            ask(o["matrix"], f"channel.close('{relay}') print(1)")
+            assert ask(o["matrix"], "print(errorqueue.next())").startswith("1.12000e+03")
+    assert at_rest(exact_bench)
+
+
+def test_a_late_answer_is_not_taken_for_the_next_one(exact_bench: EmulatedBench) -> None:
+    manager = __import__("pyvisa").ResourceManager("@py")
+    with tapped(exact_bench, "source") as (options, taps):
+        taps["source"].answer = lambda message, found: time.sleep(0.6 if "IDN" in message else 0) or found
+        link = Link(manager.open_resource, options["source"], patience=0.3)
+        with pytest.raises(LinkLostError):
+            link.ask("*IDN?")
+        time.sleep(0.6)
+        assert link.ask("*LANG?") == "SCPI"
+        link._waiting = True  # as after Ctrl-C in the middle of an exchange
+        before = link._resource
+        assert link.ask("*LANG?") == "SCPI"
+        assert link._resource is not before
+        link.close()
 
 
 def test_a_limit_that_the_instrument_sets_otherwise_does_not_arm(exact_bench: EmulatedBench, tmp_path: Path) -> None:
