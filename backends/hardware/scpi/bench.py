@@ -128,10 +128,10 @@ class ScpiBench(Driver):
         try:
             self._gates.open(self._gate_volts)
             yield
-            self._gates.rest()
             errors = [error for part in (self._source, self._gates, self._matrix) for error in part.errors()]
             if errors:
                 raise BoardError("; ".join(errors))
+            self._gates.rest()
         except BaseException as error:
             with contextlib.suppress(LinkLostError):  # the one that is being raised says it
                 self.idle()

@@ -67,9 +67,9 @@ class Matrix:
         self._closed = array, row, column
 
     def rest(self) -> None:
-        """Open all relays."""
+        """Open all relays, whatever errors there were."""
         self._closed = None
-        self._tsp.do('channel.open("allslots")')
+        self._tsp.do('errorqueue.clear() channel.open("allslots")')
 
     def errors(self) -> list[str]:
         """Empty the error queue."""
@@ -107,8 +107,8 @@ class Gates:
         self._tsp.do(f"smua.source.levelv={volts:.6g} smua.source.output=1")
 
     def rest(self) -> None:
-        """Switch the output off."""
-        self._tsp.do("smua.source.output=0 smua.source.levelv=0")
+        """Switch the output off, whatever errors there were."""
+        self._tsp.do("errorqueue.clear() smua.source.output=0 smua.source.levelv=0")
 
     def errors(self) -> list[str]:
         """Empty the error queue."""
