@@ -21,7 +21,8 @@ from rpudriver.backends.capabilities import Capabilities
 from rpudriver.backends.writing import hadamard
 from rpudriver.calibration.procedure import usable
 from rpudriver.keyed import arrays as keyed
-from rpudriver.types import Array
+from rpudriver.reading import Terms
+from rpudriver.types import Array, Read
 
 CHUNK = 4096  # vectors in one read
 HALVINGS = 6  # an output that still saturates at 1/64 of the input is not the weights' doing
@@ -78,6 +79,14 @@ def read_orthogonal(
     CalibrationError
         If the chip returns NaN.
     """
+    return read_orthogonal_sum(backend, ((array, 1.0),), passes, amplitude, seed, step)
+
+
+def read_orthogonal_sum(
+    backend: CrossbarBackend, terms: Terms, passes: int, amplitude: float, seed: int, step: int
+) -> Reading:
+    """Read all weights of a sum ``sum_k weight_k W_k`` as `read_orthogonal` reads those of one array."""
+    array = terms[0][0]
     half = pass_length(array) // 2
     matrix = hadamard(half)[:, : array.n_in]
     signs = _signs(array.n_in, passes, seed, step)
@@ -86,7 +95,7 @@ def read_orthogonal(
     reread, at_once = 0, max(1, CHUNK // (2 * half))
     for start in range(0, passes, at_once):
         x = (matrix * signs[start : start + at_once, None]).flatten(0, 1)
-        plus, minus, inverse, again = _read_pairs(backend, array, x, amplitude)
+        plus, minus, inverse, again = _read_pairs(backend, terms, x, amplitude)
         total += ((plus - minus) * inverse).float().t() @ x  # a chunk in single precision, the chunks in double
         squares += 2 * inverse.square().sum(0)
         sums += (plus + minus).sum(0) / 2
@@ -100,13 +109,13 @@ def read_orthogonal(
 
 
 def _read_pairs(
-    backend: CrossbarBackend, array: Array, x: torch.Tensor, amplitude: float
+    backend: CrossbarBackend, terms: Terms, x: torch.Tensor, amplitude: float
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, int]:
     """Return the outputs for inputs of +-x ``[P, n_out]``, the inverse of the input's size, and pairs read again.
 
     Where an output cannot be kept from saturating, the inverse is NaN.
     """
-    (plus, minus), wrong = _read_both(backend, array, x * amplitude)
+    (plus, minus), wrong = _read_both(backend, terms, x * amplitude)
     inverse = torch.full(plus.shape, 1 / amplitude, dtype=torch.float64)
     size, reread = amplitude, 0
     for _ in range(HALVINGS):
@@ -115,7 +124,7 @@ def _read_pairs(
         if not len(pairs) or smaller >= size:
             break
         size, reread = smaller, reread + len(pairs)
-        (plus2, minus2), wrong2 = _read_both(backend, array, x[pairs] * size)
+        (plus2, minus2), wrong2 = _read_both(backend, terms, x[pairs] * size)
         old = wrong[pairs]
         plus[pairs], minus[pairs] = torch.where(old, plus2, plus[pairs]), torch.where(old, minus2, minus[pairs])
         inverse[pairs] = torch.where(old, 1 / size, inverse[pairs])
@@ -124,10 +133,10 @@ def _read_pairs(
 
 
 def _read_both(
-    backend: CrossbarBackend, array: Array, x: torch.Tensor
+    backend: CrossbarBackend, terms: Terms, x: torch.Tensor
 ) -> tuple[tuple[torch.Tensor, torch.Tensor], torch.Tensor]:
-    result = backend.read_matvec(array, torch.cat([x, -x]))
-    plus, minus = usable(result.values, f"reads of array {array.name!r}").double().chunk(2)
+    result = backend.run([Read(tuple(terms), torch.cat([x, -x]))])[0]
+    plus, minus = usable(result.values, f"reads of array {terms[0][0].name!r}").double().chunk(2)
     saturated = result.saturated.cpu()
     return (plus, minus), saturated[: len(x)] | saturated[len(x) :]
 

@@ -16,7 +16,7 @@ from rpudriver.keyed.arrays import stream_number
 from rpudriver.keyed.native import word_count
 from rpudriver.types import PulseTrains, plain
 
-NANOSECONDS = 4.5  # that the words of a line and sample take to draw, to judge whether threads are worth it
+NANOSECONDS = 3.5  # that the words of a line and sample take to draw, to judge whether threads are worth it
 _U, _U64 = np.uint32, np.uint64
 
 
@@ -198,18 +198,15 @@ def _manage(x, d, x_negative, d_negative, options, active, amplitude, bl):  # ty
 
 
 @native.compiled
-def _fill_one(n, seed, streams, first, x, d, active, amplitude, bl, x_words, d_words):  # type: ignore[no-untyped-def]
-    b, step = n // 2, _U64(first + _U64(n // 2))
-    if n % 2 == 0:
-        native.sample_words(seed, streams[0], step, x[b], active[0, b], amplitude[0, b], bl[b], x_words[b])
-    else:
-        native.sample_words(seed, streams[1], step, d[b], active[1, b], amplitude[1, b], bl[b], d_words[b])
-
-
-@native.compiled
 def _fill(seed, streams, first, x, d, active, amplitude, bl, x_words, d_words, start, stop):  # type: ignore[no-untyped-def]
+    """Fill the words of x or d of a sample for each number from `start` to `stop`: two a sample."""
+    work = native.desk(max(x.shape[1], d.shape[1]))
     for n in range(start, stop):
-        _fill_one(n, seed, streams, first, x, d, active, amplitude, bl, x_words, d_words)
+        b, step = n // 2, _U64(first + _U64(n // 2))
+        if n % 2 == 0:
+            native.sample_words(seed, streams[0], step, x[b], active[0, b], amplitude[0, b], bl[b], x_words[b], work)
+        else:
+            native.sample_words(seed, streams[1], step, d[b], active[1, b], amplitude[1, b], bl[b], d_words[b], work)
 
 
 @native.compiled

@@ -5,12 +5,14 @@ own, and a profile that is wider than those is refused when the board says so.
 """
 
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from rpudriver.backends.capabilities import Capabilities, Nominal, NonNegative, Positive, PulseKind, Units
+from rpudriver.backends.hardware.arc2 import wiring
 from rpudriver.backends.hardware.driver import KindCodes, Settings
 from rpudriver.backends.validation import Limits
 from rpudriver.config.model import StrictModel, did_you_mean, parse, read_toml
@@ -104,11 +106,12 @@ class ChipProfile(StrictModel):
     kinds: Annotated[dict[str, Kind], Field(max_length=16)]
     envelope: Envelope
     device: Nominal
+    arc2: wiring.Wiring | None = None  # for chips on ArC TWO
     bench: Bench | None = None
 
     @model_validator(mode="after")
     def _inside_its_envelope(self) -> "ChipProfile":
-        for problem in self._problems():
+        for problem in (*self._problems(), *self._arc2_problems()):
             raise ValueError(problem)
         return self
 
@@ -139,6 +142,19 @@ class ChipProfile(StrictModel):
             for what, value, most in found
             if not value <= most * slack
         ]
+
+    def _arc2_problems(self) -> Iterator[str]:
+        """Yield what ArC TWO cannot do, in words."""
+        if self.arc2 is None:
+            return
+        yield from self.arc2.problems(self.rows, self.columns)
+        if self.arrays != 1 or self.biasing == "1t1r":
+            yield f"arc2: {self.arrays} arrays with biasing {self.biasing}; it serves one array without gate lines"
+        if self.envelope.line_volts > wiring.LARGEST_VOLTS:
+            yield f"envelope.line_volts = {self.envelope.line_volts:g}; ArC TWO has {wiring.LARGEST_VOLTS:g} V at most"
+        for name, kind in self.kinds.items():
+            if not wiring.SHORTEST_NS <= round(kind.width_s * 1e9) <= wiring.LONGEST_NS:
+                yield f"kinds.{name}.width_s = {kind.width_s:g}; ArC TWO pulses for 40e-9 .. 0.5 s"
 
     @property
     def read_volts(self) -> float:
@@ -229,6 +245,11 @@ def chip_names() -> list[str]:
     return sorted(path.stem for path in CHIPS.glob("*.toml"))
 
 
+def chip_path(name: str) -> Path:
+    """Return where a shipped chip profile (by name) or one of the user's (by path) is, or would be."""
+    return Path(name) if name.endswith(".toml") else CHIPS / f"{name}.toml"
+
+
 def load_chip(name: str) -> ChipProfile:
     """Return a shipped chip profile (by name) or one from a TOML file (by path).
 
@@ -237,7 +258,7 @@ def load_chip(name: str) -> ChipProfile:
     ConfigError
         If there is none, or if it contradicts itself: kinds beyond its envelope, say.
     """
-    path = Path(name) if name.endswith(".toml") else CHIPS / f"{name}.toml"
+    path = chip_path(name)
     if not path.exists():
         raise ConfigError(f"no chip {name!r}" + did_you_mean(name, chip_names()))
     return parse(ChipProfile, read_toml(path), f"chip {name!r}")

@@ -15,13 +15,16 @@ from rpudriver.backends.simulated.kernels.families import dense_kernel, form_of,
 from rpudriver.backends.simulated.kernels.lookup import addressed
 from rpudriver.backends.simulated.kernels.pieces import TILE, Pieces
 from rpudriver.backends.simulated.kernels.scratch import LANES
+from rpudriver.backends.simulated.kernels.steps import ADDITIVE
 from rpudriver.keyed.threads import share
 from rpudriver.types import PulseTrains
 
 # nanoseconds on a 2023 server core; only their ratios matter, to choose the kernel
-COLLECT, LOAD, ROUND = 18.0, 40.0, 20.0  # dense: a piece of a row in a tile; a group of lanes, and each round of it
-EVENT = 9.0  # sparse: a coincidence
+COLLECT, LOAD, ROUND = 7.0, 14.0, 6.0  # dense: a piece of a row in a tile; a group of lanes, and each round of it
+EVENT = 5.5  # sparse: a coincidence
+CUT = 2.5  # a line and sample, cut into pieces
 SAMPLES_AT_ONCE = 64  # their words, for a tile of columns, stay in the fastest cache
+BLOCKS = 16  # of so many samples, whose rows threads share once; one thread is faster block by block
 LONGEST_CALL = 1e9  # repetitions are cut into calls of about a second, between which Ctrl-C is heard
 Columns = npt.NDArray[np.int64]
 Noted = npt.NDArray[np.float32]
@@ -52,9 +55,10 @@ def apply_trains(
     Snapshots are for trains that are applied once.
     """
     if len(trains) > SAMPLES_AT_ONCE and not len(snapshots.after):
+        together = SAMPLES_AT_ONCE * (BLOCKS if torch.get_num_threads() > 1 else 1)
         for _ in range(repeat):
-            for start in range(0, len(trains), SAMPLES_AT_ONCE):
-                apply_trains(bank, trains[start : start + SAMPLES_AT_ONCE], 1, strength, flip)
+            for start in range(0, len(trains), together):
+                _apply_blocks(bank, trains[start : start + together], strength, flip)
         return torch.empty(0, bank.shape[0])
     call = _call_of(bank, strength)
     cut = pieces.cut(trains, flip, snapshots.after.numpy())
@@ -66,6 +70,29 @@ def apply_trains(
         rounds = min(at_once, repeat - start)
         share(bank.shape[0], partial(work, rounds), cost)
     return noted
+
+
+def _apply_blocks(bank: Bank, trains: PulseTrains, strength: float, flip: bool) -> None:
+    """Pulse a bank once with trains that are cut block by block; each thread takes its rows through all of them."""
+    blocks = [trains[start : start + SAMPLES_AT_ONCE] for start in range(0, len(trains), SAMPLES_AT_ONCE)]
+    cuts: dict[int, Pieces] = {}
+
+    def cut(first: int, last: int) -> None:
+        for k in range(first, last):
+            cuts[k] = pieces.cut(blocks[k], flip, NONE.after.numpy())
+
+    share(len(blocks), cut, CUT * len(trains) * sum(bank.shape))
+    call, nothing, works, cost = _call_of(bank, strength), NONE.columns.numpy(), [], 0.0
+    for k in range(len(blocks)):
+        dense, each = _plan(bank, cuts[k], 1)
+        works.append((_dense if dense else _sparse)(call, cuts[k], nothing, np.empty((0, bank.shape[0]), np.float32)))
+        cost += each
+
+    def work(first: int, last: int) -> None:
+        for apply in works:
+            apply(1, first, last)
+
+    share(bank.shape[0], work, cost)
 
 
 def apply_cut(bank: Bank, cut: Pieces, slots: pieces.Slots, strength: float, columns: Columns, noted: Noted) -> None:
@@ -102,7 +129,10 @@ def _call_of(bank: Bank, strength: float) -> _Call:
     assert bank.family is not None
     device, form = bank.device, form_of(bank.device)
     chip = (*map(np.uint64, places), np.int64(bank.rows.shape[1]))
-    numbers = (strength, device.c2c, device.c2c_additive, device.write_noise * device.dw_min.mean)
+    additive = device.c2c_additive
+    if form == ADDITIVE:  # what the root of a sum of one square is, which may differ in the last bit
+        additive = float(np.sqrt(np.float32(additive) * np.float32(additive)))
+    numbers = (strength, device.c2c, additive, device.write_noise * device.dw_min.mean)
     scalars = (*bank.keys, *map(np.float32, numbers))
     kernels = dense_kernel(bank.family, form), sparse_kernel(bank.family, form)
     bank.kept = call = _Call(*kernels, (chip, addressed(bank.table), bank.shape[1]), scalars, strength, places)
@@ -139,7 +169,7 @@ def _plan(bank: Bank, cut: Pieces, repeat: int) -> tuple[bool, float]:
     collecting = repeat * len(cut.entries) * -(-n_in // TILE) * COLLECT
     if sparse <= collecting:
         return False, sparse
-    groups = n_out * -(-n_in // LANES)
+    groups = min(n_out, len(cut.entries)) * -(-n_in // LANES)  # in rows that fire
     each = events / groups  # pulses for a group of lanes
     mean = each / LANES
     rounds = min(each, mean + 2.0 * mean**0.5 + 1.0)

@@ -24,6 +24,8 @@ examples:
   rpudriver train digits-ttv2 --out runs/ttv2
   rpudriver train digits-ttv2 --out runs/fast --set algorithm.n_s=5 --set training.lr=0.2
   rpudriver train digits-ttv2 --out runs/ecram --set backend.preset=ecram --set backend.device.c2c=0.5
+  rpudriver train digits-ttv2 --out runs/one-way --set backend.chip.transposed_reads=false \\
+      --set training.backward=shadow --set training.shadow_every=100   a chip that cannot be read backwards
   rpudriver train examples/mnist-w25-ttv2.toml --out runs/mnist --data FOLDER-OF-MNIST
   rpudriver train digits-ttv2 --out runs/ttv2 --resume      after Ctrl-C
 
@@ -94,5 +96,18 @@ def summary(result: dict[str, Any], out: Path) -> str:
     """Return one line about a finished run."""
     return (
         f"{result['algorithm']}: {100 * result['test_accuracy']:.2f} % test accuracy after {result['epochs']} epochs, "
-        f"{result['wall_time_s']:.1f} s; everything is in {out}"
+        f"{result['wall_time_s']:.1f} s; {_shadow(result)}everything is in {out}"
     )
+
+
+def _shadow(result: dict[str, Any]) -> str:
+    """Return what a shadow cost, of all that the run did; nothing where there was none."""
+    if "shadow" not in result:
+        return ""
+    shadow, cost = result["shadow"], result["cost"]
+    shares = (
+        f"{100 * shadow[key] / cost[key]:.1f} % of {what}"
+        for key, what in (("reads", "reads"), ("chip_time_s", "chip time"), ("energy_j", "energy"))
+        if cost[key]
+    )
+    return f"its shadow, read {shadow['extractions']} times, took {', '.join(shares)}; "

@@ -12,13 +12,14 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from rpudriver.algorithms.base import Algorithm
 from rpudriver.algorithms.registry import ALGORITHMS
 from rpudriver.backends.base import CrossbarBackend
 from rpudriver.backends.registry import make
 from rpudriver.cli.demo import cores
 from rpudriver.errors import ConfigError
 from rpudriver.keyed.compilation import cache_place, compiled_functions
-from rpudriver.nn import AnalogOptimizer, convert
+from rpudriver.nn import AnalogOptimizer, Backward, convert
 from rpudriver.trains import TrainSource, draw_trains, single_pulses
 
 DESCRIPTION = "Compile everything that training on simulated chips compiles on first use, and keep it on disk."
@@ -39,7 +40,12 @@ RESPONSES: list[dict[str, Any]] = [
     {"family": "exponential", "tau": 0.6, "gamma": 1.3},
     TABLE,
 ]
-NOISES: list[dict[str, Any]] = [{"c2c": 0.0}, {"c2c": 0.3}, {"c2c": 0.3, "c2c_additive": 0.1}]
+NOISES: list[dict[str, Any]] = [
+    {"c2c": 0.0},
+    {"c2c": 0.3},
+    {"c2c": 0.0, "c2c_additive": 0.1},
+    {"c2c": 0.3, "c2c_additive": 0.1},
+]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -118,10 +124,11 @@ def _pulse(chip: CrossbarBackend) -> None:
 
 def _train(chip: CrossbarBackend) -> None:
     """Take a step of every algorithm, with one sample and with several, for what stands around the kernels."""
-    for name, algorithm in ALGORITHMS.items():
-        model = convert(
-            torch.nn.Sequential(torch.nn.Linear(6, 5), torch.nn.Linear(5, 4)), chip, algorithm(), prefix=name
-        )
+    ways: list[tuple[str, type[Algorithm[Any]], Backward]] = [(n, a, "transposed") for n, a in ALGORITHMS.items()]
+    ways.append(("shadow", ALGORITHMS["sgd"], "shadow"))
+    for name, algorithm, backward in ways:
+        plain = torch.nn.Sequential(torch.nn.Linear(6, 5), torch.nn.Linear(5, 4))
+        model = convert(plain, chip, algorithm(), prefix=name, backward=backward)
         optimizer = AnalogOptimizer(model, lr=0.1)
         for batch in (1, 4):
             model(torch.rand(batch, 6)).square().mean().backward()

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 
 from rpudriver.algorithms.sgd import AnalogSGD
 from rpudriver.algorithms.tiki_taka import TikiTaka
@@ -69,6 +69,16 @@ class TrainingSection(StrictModel):
     lr: Positive = 0.1
     digital_lr: Positive | None = None  # of parameters that stay digital; left out: the same as lr
     halve_every: Annotated[int, Field(ge=0)] = 0  # epochs after which both rates are halved, again and again; 0: never
+    backward: Literal["transposed", "shadow"] = "transposed"  # reads of the chip, or a digital copy of its weights
+    shadow_every: Count | None = None  # mini-batches after which the copy is read anew; left out: 10
+
+    @model_validator(mode="after")
+    def _has_a_shadow(self) -> Self:
+        if self.shadow_every is not None and self.backward != "shadow":
+            raise ValueError(
+                f"shadow_every = {self.shadow_every} goes with backward = 'shadow'; set that too, or leave it out"
+            )
+        return self
 
     def rate_factor(self, epoch: int) -> float:
         """Return what both rates are multiplied by in an epoch, counted from 0."""

@@ -15,7 +15,7 @@ from rpudriver.calibration.zero_shift_response import ResponseZeroShift
 from rpudriver.errors import ConfigError
 from rpudriver.experiment.config import Config, Digital
 from rpudriver.experiment.data import CLASSES, Data
-from rpudriver.nn import AnalogLinear, AnalogOptimizer, check_room, default_weights
+from rpudriver.nn import AnalogLinear, AnalogOptimizer, check_backward, check_room, default_weights
 from rpudriver.nn.tiles import default_zero_shift
 
 ACTIVATIONS: dict[str, type[torch.nn.Module]] = {
@@ -33,18 +33,27 @@ def open_chip(config: Config) -> CrossbarBackend | None:
     ConfigError
         If the backend refuses an option, if there is an option but no chip, or if the algorithm asks for longer trains
         than the chip takes.
+    UnsupportedError
+        If the chip has no transposed reads and the run no shadow.
     """
     if isinstance(config.algorithm, Digital):
         for key, value in config.backend.options().items():
             raise ConfigError(f"backend.{key} = {value!r}: the algorithm 'digital' uses no chip; leave the key out")
+        if config.training.backward == "shadow":
+            raise ConfigError("training.backward = 'shadow': the algorithm 'digital' uses no chip; leave the key out")
         return None
     chip = make(config.backend.name, **config.backend.options())
     longest = chip.capabilities.longest_bl
-    if config.algorithm.max_bl > longest:
+    try:
+        if config.algorithm.max_bl > longest:
+            raise ConfigError(
+                f"algorithm.max_bl = {config.algorithm.max_bl}: the chip takes trains of at most {longest} slots; "
+                "lower it"
+            )
+        check_backward(chip, config.training.backward, config.training.shadow_every)
+    except BaseException:
         chip.close()
-        raise ConfigError(
-            f"algorithm.max_bl = {config.algorithm.max_bl}: the chip takes trains of at most {longest} slots; lower it"
-        )
+        raise
     return chip
 
 
@@ -85,6 +94,8 @@ def _layer(config: Config, chip: CrossbarBackend | None, name: str, n_in: int, n
         columnwise=config.scaling.columnwise,
         learnable_scale=config.scaling.learnable,
         zero_shift=zero_shift_of(config, config.algorithm),
+        backward=config.training.backward,
+        shadow_every=config.training.shadow_every,
         seed=config.seed,
     )
 
@@ -121,6 +132,12 @@ def build_optimizer(config: Config, model: torch.nn.Module) -> torch.optim.Optim
     if isinstance(config.algorithm, Digital):
         return torch.optim.SGD(model.parameters(), lr=digital_lr)
     return AnalogOptimizer(model, lr=lr, digital_lr=digital_lr)
+
+
+def shadow_cost(model: torch.nn.Module) -> dict[str, int | float] | None:
+    """Return what the shadows of all layers have cost; None where there are none."""
+    costs = [m.grid.shadow.cost for m in model.modules() if isinstance(m, AnalogLinear) and m.grid.shadow is not None]
+    return {key: sum(cost[key] for cost in costs) for key in costs[0]} if costs else None
 
 
 def linear_layers(model: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Linear]]:

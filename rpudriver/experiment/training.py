@@ -26,7 +26,7 @@ from rpudriver.experiment.data import Data, batches, load_data, permutation
 from rpudriver.experiment.evaluation import evaluate
 from rpudriver.experiment.folder import RunFolder, write_json
 from rpudriver.experiment.interruption import Interrupted
-from rpudriver.experiment.network import build_network, build_optimizer, check_sizes, open_chip
+from rpudriver.experiment.network import build_network, build_optimizer, check_sizes, open_chip, shadow_cost
 
 
 @dataclass
@@ -158,6 +158,9 @@ class _Loop:
             if epoch + 1 < self.config.training.epochs:
                 self.stop_if_asked()
         result = self.result()
+        shadow = shadow_cost(self.model)
+        if shadow is not None:
+            result["shadow"] = shadow
         if self.average is not None:
             result["average"] = self.average.finish(self.folder.path, self.data)
         write_json(self.folder.result, result)

@@ -26,6 +26,7 @@ _32 = np.uint64(32)
 
 _TOP = _U(1 << 31)
 DIGITS = 4  # drawn at once for all lines of a sample
+GROUP = 16  # lines that a vector holds
 LINE, LIMIT, SURE, UNDECIDED, LESS = range(5)  # rows of what `_draw_word` works on, one column a line
 
 inline = nb.njit(inline="always", cache=True, error_model="numpy")
@@ -144,12 +145,13 @@ def gaussian_grid(seed: int, stream: str, first: int, samples: int, lines: int) 
 def _compare_digits(tick, digit, line, limit, undecided, less):  # type: ignore[no-untyped-def]
     """Compare four digits of every line's numbers with its threshold, from `digit` on, all lines in lock step.
 
-    `tick` is ``k1 + pulse * WEYL_PULSE`` of the first of these digits, `line` is ``k0 + cell * WEYL_CELL``.
+    `tick` is ``k1 + pulse * WEYL_PULSE`` of the first of these digits, `line` is ``k0 + cell * WEYL_CELL``. There are
+    whole groups of lines, so that none is left over to go alone.
     """
     prefer_wide_vectors()
     tick = _U(tick + _U(digit * _WEYL_PULSE))
     top = _U(_TOP >> digit)
-    for n in range(len(line)):
+    for n in range(len(line) // GROUP * GROUP):
         at, digits, left, below = line[n], limit[n], undecided[n], less[n]
         pulse = tick
         for i in range(DIGITS):
@@ -161,15 +163,29 @@ def _compare_digits(tick, digit, line, limit, undecided, less):  # type: ignore[
         undecided[n], less[n] = left, below
 
 
+@inline
+def _whole(count):  # type: ignore[no-untyped-def]
+    """Return how many lanes the groups have that hold `count`."""
+    return (count + GROUP - 1) // GROUP * GROUP
+
+
+@compiled
+def _start_word(used, lanes, size):  # type: ignore[no-untyped-def]
+    """Open all used slots of all lanes."""
+    limit, sure, undecided, less = lanes[LIMIT], lanes[SURE], lanes[UNDECIDED], lanes[LESS]
+    full = _U((np.uint64(1) << np.uint64(used)) - np.uint64(1))
+    for n in range(size):
+        undecided[n] = full if limit[n] != 0 else _U(0)
+        less[n] = _U(full & sure[n])
+
+
 @compiled
 def _draw_word(k1, word, used, count, lanes, spare, index):  # type: ignore[no-untyped-def]
     """Draw one word of every lane; the few that the first digits leave undecided go on apart."""
-    line, limit, sure = lanes[LINE][:count], lanes[LIMIT][:count], lanes[SURE][:count]
-    undecided, less = lanes[UNDECIDED][:count], lanes[LESS][:count]
-    full = _U((np.uint64(1) << np.uint64(used)) - np.uint64(1))
-    for n in range(count):
-        undecided[n] = full if limit[n] != 0 else _U(0)
-        less[n] = _U(full & sure[n])
+    size = _whole(count)
+    _start_word(used, lanes, size)
+    line, limit = lanes[LINE][:size], lanes[LIMIT][:size]
+    undecided, less = lanes[UNDECIDED][:size], lanes[LESS][:size]
     tick = _U(k1 + _U(_U(32 * word) * _WEYL_PULSE))
     together = 2 * DIGITS if used > 4 else DIGITS  # leaves one word of 31 slots in nine undecided, of 4 in five
     for digit in range(0, together, DIGITS):
@@ -181,11 +197,13 @@ def _draw_word(k1, word, used, count, lanes, spare, index):  # type: ignore[no-u
     for digit in range(together, 32, DIGITS):
         if left == 0:
             break
+        size = _whole(left)
         for row in (LINE, LIMIT, UNDECIDED, LESS):
             for n in range(left):
                 spare[row, n] = lanes[row, index[n]]
-        open_, below = spare[UNDECIDED][:left], spare[LESS][:left]
-        _compare_digits(tick, _U(digit), spare[LINE][:left], spare[LIMIT][:left], open_, below)
+        spare[UNDECIDED, left:size] = _U(0)
+        open_, below = spare[UNDECIDED][:size], spare[LESS][:size]
+        _compare_digits(tick, _U(digit), spare[LINE][:size], spare[LIMIT][:size], open_, below)
         kept = 0
         for n in range(left):
             undecided[index[n]], less[index[n]] = open_[n], below[n]
@@ -225,35 +243,48 @@ def _some_lanes(k0, values, amplitude, lanes, cells):  # type: ignore[no-untyped
 
 
 @compiled
-def sample_words(seed, stream, step, values, active, amplitude, bl, out):  # type: ignore[no-untyped-def]
-    """Fill the words ``[n, W]`` of one sample, of which `active` lines are not 0."""
+def desk(lines):  # type: ignore[no-untyped-def]
+    """Return what `sample_words` works on for a side of up to so many lines."""
+    size = _whole(lines)
+    lanes, spare = np.zeros((5, size), np.uint32), np.zeros((5, size), np.uint32)
+    return lanes, spare, np.empty(size, np.int32), np.empty(size, np.int32)
+
+
+@compiled
+def sample_words(seed, stream, step, values, active, amplitude, bl, out, work):  # type: ignore[no-untyped-def]
+    """Fill the words ``[n, W]`` of one sample, of which `active` lines are not 0; `work` is a `desk`."""
     out[:] = _U(0)
     if bl == 0 or active == 0:
         return
     k0, k1 = key_0(seed, stream, step), key_1(seed, stream, step)
+    lanes, spare, index, cells = work
     count, dense = len(values), 2 * active > len(values)
-    lanes, spare = np.empty((5, count), np.uint32), np.empty((5, count), np.uint32)
-    index, cells = np.empty(count, np.int32), np.empty(count, np.int32)
     if dense:
         _all_lanes(k0, values, amplitude, lanes)
     else:
         count = _some_lanes(k0, values, amplitude, lanes, cells)
+    lanes[LIMIT, count : _whole(count)], lanes[SURE, count : _whole(count)] = _U(0), _U(0)
     less = lanes[LESS][:count]
     for word in range(out.shape[1]):
         used = min(max(bl - 32 * word, 0), 32)
         if used == 0:
             break
         _draw_word(k1, word, used, count, lanes, spare, index)
-        for n in range(count):
-            out[n if dense else cells[n], word] = less[n]
+        if dense:
+            for n in range(count):
+                out[n, word] = less[n]
+        else:
+            for n in range(count):
+                out[cells[n], word] = less[n]
 
 
 @compiled
 def _train_words(seed, stream, first, values, amplitude, bl, out):  # type: ignore[no-untyped-def]
+    work = desk(values.shape[1])
     for b in range(len(bl)):
         active = np.count_nonzero(values[b])
         step = np.uint64(first + np.uint64(b))
-        sample_words(seed, stream, step, values[b], active, amplitude[b], bl[b], out[b])
+        sample_words(seed, stream, step, values[b], active, amplitude[b], bl[b], out[b], work)
 
 
 def word_count(bl: npt.NDArray[np.int64]) -> int:

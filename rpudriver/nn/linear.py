@@ -11,10 +11,11 @@ from rpudriver.backends.base import CrossbarBackend
 from rpudriver.backends.counting import largest_size
 from rpudriver.calibration.findings import Finding
 from rpudriver.calibration.zero_shift import ZeroShift
-from rpudriver.errors import CheckpointError, ConfigError, StepError, UnsupportedError
+from rpudriver.errors import CheckpointError, ConfigError, StepError
 from rpudriver.nn.handle import AnalogHandle, Recorder, refuse_copy
 from rpudriver.nn.initial import default_weights
 from rpudriver.nn.passes import extended, gradients, outputs
+from rpudriver.nn.shadow import Backward, check_backward
 from rpudriver.nn.tiles import TileGrid
 
 STATE_VERSION = 3
@@ -26,14 +27,16 @@ class AnalogLinear(torch.nn.Module):
 
     The network's weights are ``scale * W``. With g the gradient at y, the backward pass reads ``W^T (scale * g)``, and
     the algorithm gets ``d = -g / scale``, so that the expected change of the network's weights is
-    ``-lr * g x^T``, as in a digital layer. In ``eval()`` the layer passes gradients on but records nothing to train
-    with; only `AnalogOptimizer` trains it.
+    ``-lr * g x^T``, as in a digital layer. On a chip without transposed reads a shadow, a digital copy of W that is
+    extracted from the chip now and then, multiplies instead. In ``eval()`` the layer passes gradients on but records
+    nothing to train with; only `AnalogOptimizer` trains it.
 
     Parameters
     ----------
     in_features, out_features : int
     backend : CrossbarBackend
-        An armed chip with transposed reads. A matrix larger than its arrays becomes a grid of tiles.
+        An armed chip, with transposed reads unless there is a shadow. A matrix larger than its arrays becomes a grid of
+        tiles.
     algorithm : Algorithm
         How the weights are trained.
     name : str
@@ -51,15 +54,19 @@ class AnalogLinear(torch.nn.Module):
     zero_shift : ZeroShift or bool
         How the arrays that the algorithm names are zero-shifted: a configured procedure; by default alternating
         pulses. False leaves them as they are. What is found wrong with devices is in ``findings``.
+    backward : "transposed" or "shadow"
+        What passes gradients on: transposed reads, or a digital copy of the weights (`rpudriver.nn.shadow.Shadow`).
+    shadow_every : int, optional
+        Updates after which the copy is extracted anew, 10 by default.
     seed : int
-        Seed of the initial weights and of the pulse trains.
+        Seed of the initial weights, of the pulse trains and of a shadow's inputs.
 
     Raises
     ------
     ConfigError
         If an option is out of range or the chip already has a layer of this name.
     UnsupportedError
-        If the chip has no transposed reads.
+        If the chip has no transposed reads and `backward` asks for them.
     AllocationError, NotArmedError
         If the chip has no room left, or is not armed.
     """
@@ -80,15 +87,18 @@ class AnalogLinear(torch.nn.Module):
         learnable_scale: bool = False,
         initial: tuple[torch.Tensor, torch.Tensor | None] | None = None,
         zero_shift: ZeroShift | bool = True,
+        backward: Backward = "transposed",
+        shadow_every: int | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
         _check(in_features, out_features, backend, name, bias, weight_range)
+        every = check_backward(backend, backward, shadow_every)
         self.in_features, self.out_features, self.name = in_features, out_features, name
         self.bias_kind, self.weight_range, self.columnwise = bias, weight_range, columnwise
         weight, offset = initial or default_weights(name, out_features, in_features, seed)
         self._check_shapes(weight, offset)
-        self.grid = TileGrid(backend, algorithm, name, out_features, in_features + (bias == "analog"), seed)
+        self.grid = TileGrid(backend, algorithm, name, out_features, in_features + (bias == "analog"), seed, every)
         self.handle = AnalogHandle(self)
         self._recorder = Recorder(self.handle)
         self.register_buffer("scale", torch.ones(out_features if columnwise else 1))
@@ -204,7 +214,7 @@ class AnalogLinear(torch.nn.Module):
 
 
 class _ChipRead(torch.autograd.Function):
-    """``scale * W x * out_scale + bias`` with all its gradients; that of x is a transposed read.
+    """``scale * W x * out_scale + bias`` with all its gradients; that of x is a transposed read or the shadow's.
 
     Records what the weights are to be trained with. One function for all of it: a node of the graph costs more than
     its arithmetic.
@@ -255,11 +265,6 @@ def _check(n_in: int, n_out: int, backend: CrossbarBackend, name: str, bias: str
         raise ConfigError(f"bias = {bias!r} must be 'analog', 'digital' or 'none'")
     if not 0 < weight_range <= 1:
         raise ConfigError(f"weight_range = {weight_range!r} must lie in (0, 1]")
-    if not backend.capabilities.transposed_reads:
-        raise UnsupportedError(
-            f"layer {name!r} cannot be trained on this chip: it has no transposed reads, which back-propagation needs; "
-            "choose a chip that has"
-        )
     taken = [array.name for array in backend.status().arrays if array.name.startswith(f"{name}/")]
     if not name or taken:
         raise ConfigError(

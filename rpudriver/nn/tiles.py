@@ -14,6 +14,7 @@ from rpudriver.calibration.findings import Finding
 from rpudriver.calibration.zero_shift import ZeroShift
 from rpudriver.calibration.zero_shift_alternating import AlternatingZeroShift
 from rpudriver.errors import CalibrationError, CheckpointError
+from rpudriver.nn.shadow import Shadow
 from rpudriver.reading import managed_reads
 
 
@@ -36,11 +37,20 @@ class TileGrid(Generic[StateT]):
     name : str
         Tile (r, c) keeps its arrays on the chip under ``"{name}/{r}.{c}/{role}"``.
     seed : int
-        Seed of the pulse trains.
+        Seed of the pulse trains, and of the inputs with which a shadow is read.
+    shadow_every : int, optional
+        `backward` multiplies with a `Shadow` that is read again after so many updates; by default it reads the chip.
     """
 
     def __init__(
-        self, backend: CrossbarBackend, algorithm: Algorithm[StateT], name: str, n_out: int, n_in: int, seed: int
+        self,
+        backend: CrossbarBackend,
+        algorithm: Algorithm[StateT],
+        name: str,
+        n_out: int,
+        n_in: int,
+        seed: int,
+        shadow_every: int | None = None,
     ) -> None:
         self.backend, self.algorithm, self.n_out, self.n_in = backend, algorithm, n_out, n_in
         check_room(backend, algorithm, [(n_out, n_in)])
@@ -49,6 +59,7 @@ class TileGrid(Generic[StateT]):
             size = rows.stop - rows.start, columns.stop - columns.start
             state = algorithm.init(backend, f"{name}/{r}.{c}", *size, seed)
             self.tiles.append(Tile(rows, columns, state))
+        self.shadow = None if shadow_every is None else Shadow((n_out, n_in), shadow_every, seed)
 
     @property
     def array_names(self) -> list[str]:
@@ -86,6 +97,8 @@ class TileGrid(Generic[StateT]):
 
         The arrays of the algorithm's last role take what the others, as they read, leave of the sum.
         """
+        if self.shadow is not None:
+            self.shadow.drop()
         achieved = torch.empty(self.n_out, self.n_in)
         for tile in self.tiles:
             *others, (array, factor) = self._terms(tile)
@@ -110,27 +123,33 @@ class TileGrid(Generic[StateT]):
         return self._sum(parts, [tile.rows for tile in self.tiles], self.n_out)
 
     def backward(self, d: torch.Tensor) -> torch.Tensor:
-        """Return ``W^T d`` by managed transposed reads, ``[B, n_in]`` for d ``[B, n_out]``."""
+        """Return ``W^T d``, ``[B, n_in]`` for d ``[B, n_out]``, by managed transposed reads or by the shadow."""
+        if self.shadow is not None:
+            parts = [(tile.rows, tile.columns, self._terms(tile)) for tile in self.tiles]
+            return self.shadow.backward(self.backend, parts, d)
         jobs = [(self._terms(tile), self._cut(d, tile.rows)) for tile in self.tiles]
-        parts = managed_reads(self.backend, jobs, transposed=True)
-        return self._sum(parts, [tile.columns for tile in self.tiles], self.n_in)
+        read = managed_reads(self.backend, jobs, transposed=True)
+        return self._sum(read, [tile.columns for tile in self.tiles], self.n_in)
 
     def update(self, x: torch.Tensor, d: torch.Tensor, lr: float) -> None:
         """Train every tile with its slices of x ``[B, n_in]`` and d ``[B, n_out]``."""
         for tile in self.tiles:
             x_tile, d_tile = self._cut(x, tile.columns), self._cut(d, tile.rows)
             tile.state = self.algorithm.step(self.backend, tile.state, x_tile, d_tile, lr)
+        if self.shadow is not None:
+            self.shadow.note_update()
 
     def save(self) -> dict[str, Any]:
-        """Return the arrays' snapshot and the algorithm's states as plain numbers, strings and tensors."""
+        """Return the arrays' snapshot, the algorithm's states and the shadow as plain numbers, strings and tensors."""
         states = [
             {key: value.clone() if isinstance(value, torch.Tensor) else value for key, value in saved.items()}
             for saved in (save_state(tile.state) for tile in self.tiles)
         ]
-        return {"chip": self.backend.snapshot(self.array_names), "states": states}
+        saved = {"chip": self.backend.snapshot(self.array_names), "states": states}
+        return saved if self.shadow is None else saved | {"shadow": self.shadow.save()}
 
     def load(self, saved: dict[str, Any]) -> None:
-        """Put back what `save` returned.
+        """Put back what `save` returned. A shadow that it lacks is read anew when it is needed.
 
         Raises
         ------
@@ -153,6 +172,8 @@ class TileGrid(Generic[StateT]):
         for tile, state in zip(self.tiles, saved["states"], strict=True):
             copied = {key: value.clone() if isinstance(value, torch.Tensor) else value for key, value in state.items()}
             tile.state = load_state(tile.state, copied)
+        if self.shadow is not None:
+            self.shadow.load(saved.get("shadow"))
 
     def _terms(self, tile: Tile[StateT]) -> Any:
         return self.algorithm.terms(tile.state)

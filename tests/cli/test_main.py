@@ -54,7 +54,13 @@ def test_train_shows_loss_and_accuracy(tmp_path, capsys):
         (["--set", "backend.device.dw_min=1e-300"], "at most 1e+07 are possible; raise dw_min"),
         (["--set", "backend.device.response.famly=power"], "unknown key 'famly' of a soft-bounds response"),
         (["--set", "backend.device=5"], "device = 5: must be a table of keys"),
-        (["--set", "backend.chip.transposed_reads=false"], "it has no transposed reads"),
+        (["--set", "backend.chip.transposed_reads=false"], "train with backward = 'shadow'"),
+        (["--set", "training.backward=shaddow"], "training.backward = 'shaddow': must be 'transposed' or 'shadow'"),
+        (
+            ["--set", "training.backward=shadow", "--set", "training.shadow_every=0"],
+            "shadow_every = 0: must be greater",
+        ),
+        (["--set", "training.shadow_every=5"], "training: shadow_every = 5 goes with backward = 'shadow'"),
         (["--set", "backend.chip={arrays=10,rows=4,columns=4}"], "10 arrays of 4 x 4; use a chip with more arrays"),
         (["--set", "network.layers=[64, 9999999999, 10]"], "network.layers.1 = 9999999999: must be less than"),
         (["--threads", "0"], "--threads 0: this machine has"),
@@ -85,6 +91,22 @@ def test_chip_options_without_a_chip_are_refused(tmp_path, capsys):
     arguments = ["--out", str(tmp_path / "run"), "--set", "backend.presett=ecram"]
     assert main(["train", "digits-digital", *arguments]) == 2
     assert "backend.presett = 'ecram': the algorithm 'digital' uses no chip" in capsys.readouterr().err
+
+
+def test_a_shadow_without_a_chip_is_refused(tmp_path, capsys):
+    arguments = ["--out", str(tmp_path / "run"), "--set", "training.backward=shadow"]
+    assert main(["train", "digits-digital", *arguments]) == 2
+    assert "training.backward = 'shadow': the algorithm 'digital' uses no chip" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_chip_without_transposed_reads_trains_and_the_summary_says_what_its_shadow_cost(tmp_path, capsys):
+    one_way = ["--set", "backend.chip.transposed_reads=false", "--set", "training.backward=shadow"]
+    assert main(["train", "digits-ttv2", "--out", str(tmp_path / "run"), "--quiet", *SMALL, *one_way]) == 0
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    share = 100 * result["shadow"]["reads"] / result["cost"]["reads"]
+    shown = capsys.readouterr().out
+    assert f"its shadow, read 2 times, took {share:.1f} % of reads, 0.0 % of chip time, " in shown  # 12 mini-batches
 
 
 def test_a_config_that_is_a_folder_is_named(tmp_path, capsys):

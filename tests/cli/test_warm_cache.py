@@ -27,7 +27,7 @@ def test_every_kernel_is_reached(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(native, "sparse_kernel", note("sparse"))
     for chip in every_chip():
         warm(chip)
-    forms = (steps.QUIET, steps.MULTIPLICATIVE, steps.GENERAL)
+    forms = (steps.QUIET, steps.MULTIPLICATIVE, steps.ADDITIVE, steps.GENERAL)
     assert called == set(product(("dense", "sparse"), range(steps.MEASURED + 1), forms))
 
 

@@ -30,11 +30,14 @@ def warm_up(chip: EmulatedChip) -> None:
     volts = chip.profile.kinds["update"].volts_up
     for count in (3, 40):  # trains of one word and of several
         other.set_rails(0, Rails(volts / 2, 0.0, -volts / 2, 0.0, 0.0, 1.0))
-        lines = [np.zeros((count, -(-lines // 8)), np.uint8) for lines in (chip.profile.rows, chip.profile.columns)]
-        for masks in lines:
-            masks[:, 0] = 1
-        other.fire(0, round(chip.profile.kinds["update"].width_s * 1e9), *lines)
-        other.settle()
+        for lowest, rest in ((1, 0), (255, 255)):  # one device, for the sparse kernel, and all, for the dense one
+            lines = [
+                np.full((count, -(-lines // 8)), rest, np.uint8) for lines in (chip.profile.rows, chip.profile.columns)
+            ]
+            for masks in lines:
+                masks[:, 0] = lowest
+            other.fire(0, round(chip.profile.kinds["update"].width_s * 1e9), *lines)
+            other.settle()
     one = slice(0, 1)
     other.sense(0, None, (one, one, one, one), np.zeros((1, 1), np.float32), False)
 

@@ -49,8 +49,11 @@ def family_of(device: Device, parameters: Parameters) -> int | None:
 
 def form_of(device: Device) -> int:
     """Return the constant of `steps` that stands for a device's cycle-to-cycle noise."""
-    if device.c2c_additive or (isinstance(device.response, Measured) and device.response.dw_spread):
+    spreads = isinstance(device.response, Measured) and device.response.dw_spread
+    if spreads or (device.c2c_additive and device.c2c):
         return steps.GENERAL
+    if device.c2c_additive:
+        return steps.ADDITIVE
     return steps.MULTIPLICATIVE if device.c2c else steps.QUIET
 
 

@@ -16,8 +16,8 @@ F, S = np.float32, np.int32
 
 # response families, as constants of a compiled kernel
 CONSTANT, SOFT_BOUNDS, LINEAR, POWER, EXPONENTIAL, MEASURED = range(6)
-# noise of a pulse: none; in proportion to the step; that, plus a constant, plus the spread of a measured table
-QUIET, MULTIPLICATIVE, GENERAL = range(3)
+# noise of a pulse: none; in proportion to the step; constant; both, and the spread of a measured table besides
+QUIET, MULTIPLICATIVE, ADDITIVE, GENERAL = range(4)
 
 _SQRT_HALF_BITS = S(0x3F3504F3)
 _LOG2_E = F(math.log2(math.e))
@@ -46,12 +46,9 @@ def _exp2_parts(y):  # type: ignore[no-untyped-def]
     y = min(max(y, F(-126)), F(127))
     whole = F(np.rint(y))
     f = F(y - whole)
-    series = fma(f, _EXP2[6], _EXP2[5])
-    series = fma(f, series, _EXP2[4])
-    series = fma(f, series, _EXP2[3])
-    series = fma(f, series, _EXP2[2])
-    series = fma(f, series, _EXP2[1])
-    series = fma(f, series, _EXP2[0])
+    f2 = F(f * f)  # pairs of terms side by side (Estrin's scheme): each pulse of a device waits for the one before
+    high = fma(f2, _EXP2[6], fma(f, _EXP2[5], _EXP2[4]))
+    series = fma(f2, fma(f2, high, fma(f, _EXP2[3], _EXP2[2])), fma(f, _EXP2[1], _EXP2[0]))
     return float_of_bits(S(S(S(whole) + S(127)) * S(0x800000))), F(f * series)
 
 
@@ -59,7 +56,7 @@ def _exp2_parts(y):  # type: ignore[no-untyped-def]
 def exp2_minus_1(y):  # type: ignore[no-untyped-def]
     """Return ``2^y - 1`` of a float32, near 0 without cancellation."""
     scale, rest = _exp2_parts(y)
-    return F(F(scale * rest) + F(scale - F(1)))
+    return fma(scale, rest, F(scale - F(1)))
 
 
 @inline
@@ -72,7 +69,7 @@ def power(base, gamma):  # type: ignore[no-untyped-def]
 @inline
 def exponential(base, gamma, scale):  # type: ignore[no-untyped-def]
     """Return ``(exp(gamma base) - 1) scale``; `scale` is ``1 / (exp(gamma) - 1)``."""
-    return F(exp2_minus_1(F(F(gamma * base) * _LOG2_E)) * scale)
+    return F(exp2_minus_1(F(F(gamma * _LOG2_E) * base)) * scale)
 
 
 @inline
@@ -113,6 +110,8 @@ def noisy_step(form, q, spread, c2c, additive, xi):  # type: ignore[no-untyped-d
         return q
     if form == MULTIPLICATIVE:
         return F(q * fma(c2c, xi, F(1)))
+    if form == ADDITIVE:
+        return F(q + F(xi * additive))
     scaled = F(c2c * q)
     variance = F(F(F(scaled * scaled) + F(additive * additive)) + F(spread * spread))
     return F(q + F(xi * square_root(variance)))

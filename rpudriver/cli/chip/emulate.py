@@ -9,6 +9,7 @@ from typing import Any
 
 from rpudriver.backends.hardware.emulator.bench import EmulatedBench
 from rpudriver.backends.hardware.emulator.board import EmulatedBoard
+from rpudriver.backends.hardware.profile import load_chip
 from rpudriver.errors import ConfigError
 from rpudriver.experiment.interruption import SignalWatch
 
@@ -28,6 +29,9 @@ def add_arguments(subparsers: Any) -> None:
     _add_chip(board, "emulated-64")
     board.add_argument("--link", metavar="PATH", type=Path, help="make a link to the port there")
     board.add_argument("--disturb", metavar="S", type=float, default=0.0, help="strength of a half-selected pulse (0)")
+    board.add_argument(
+        "--resistors", metavar="UNITS", type=float, help="resistors of this weight at all cross-points, for self-test"
+    )
     board.add_argument("--folder", metavar="DIR", type=Path, help="where the counters of the board are kept")
     board.set_defaults(handler=run)
     bench = kinds.add_parser(
@@ -57,10 +61,13 @@ def run(args: argparse.Namespace) -> int:
     if link is not None and link.exists() and not link.is_symlink():
         raise ConfigError(f"--link {link} is a file of yours; choose another path")
     physics = {"disturb": args.disturb, "line_ohms": args.line_ohms}
+    devices = _resistors(args.chip, args.resistors) if args.resistors is not None else {"preset": args.preset}
     with (
         SignalWatch() as watch,
-        EmulatedBoard(args.chip, args.preset, seed=args.seed, folder=args.folder, **physics) as board,
+        EmulatedBoard(args.chip, **devices, seed=args.seed, folder=args.folder, **physics) as board,
     ):
+        for array in range(board.profile.arrays if args.resistors is not None else 0):
+            board.oracle.set_weights(array, args.resistors)
         port = board.port
         if link is not None:
             link.unlink(missing_ok=True)
@@ -79,6 +86,16 @@ def run(args: argparse.Namespace) -> int:
                 with contextlib.suppress(OSError):
                     link.unlink()
     return 0 if watch.number == signal.SIGINT else 128 + int(watch.number or 0)
+
+
+def _resistors(chip: str, weight: float) -> dict[str, Any]:
+    """Return options for devices that are alike; pulses still move them, as no resistor would."""
+    profile = load_chip(chip)
+    low, high = profile.device.w_min, profile.device.w_max
+    if not low <= weight <= high:
+        raise ConfigError(f"--resistors {weight:g} must lie in [{low:g}, {high:g}]")
+    read = {"output_noise": profile.output_noise}
+    return {"preset": "idealised", "device": {"w_min": low, "w_max": high}, "read": read}
 
 
 def run_bench(args: argparse.Namespace) -> int:

@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from rpudriver.backends.hardware.profile import SCHEMES, chip_names, load_chip
+from rpudriver.backends.hardware.profile import SCHEMES, chip_names, chip_path, load_chip
 from rpudriver.cli.chip.common import show
 
 
@@ -11,6 +11,7 @@ def add_arguments(subparsers: Any) -> None:
     """Add the command."""
     parser = subparsers.add_parser("limits", help="what a chip profile allows, in volts, amperes and seconds")
     parser.add_argument("chip", metavar="CHIP", nargs="?", help="name of a chip profile, or a TOML file")
+    parser.add_argument("--toml", action="store_true", help="print the profile as a file, to begin your own with")
     parser.set_defaults(handler=run)
 
 
@@ -21,6 +22,9 @@ def run(args: argparse.Namespace) -> int:
             print(f"{name:18} {load_chip(name).source}")
         return 0
     profile = load_chip(args.chip)
+    if args.toml:
+        print(chip_path(args.chip).read_text(), end="")
+        return 0
     envelope = profile.envelope
     show([("chip", profile.chip), ("array", f"{profile.arrays} of {profile.rows} x {profile.columns}")])
     show([("biasing", profile.biasing), ("watchdog", f"{profile.timing.watchdog_s:g} s")])
@@ -28,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
     for name, kind in profile.kinds.items():
         for way, volts in (("up", kind.volts_up), ("down", kind.volts_down)):
             if kind.polarity in (way, "both"):
-                rails = ", ".join(f"{part * volts:+.3g}" for part in SCHEMES[profile.biasing])
+                rails = ", ".join(f"{part * volts + 0.0:+.3g}" for part in SCHEMES[profile.biasing])
                 show([(f"pulse {name} {way}", f"{volts:+g} V for {kind.width_s:g} s; rails {rails} V")])
     print("\nrails: row active, row at rest, column active, column at rest")
     return 0

@@ -1,7 +1,7 @@
 """Devices and trains for tests of the compiled kernels.
 
-A kernel is compiled for a family and a form of noise, some seconds each. So every family comes with one form here, and
-every form with two families; write noise, dead devices and spreads of parameters take no kernel of their own.
+A kernel is compiled for a family and a form of noise, some seconds each. So every family comes with one form here or
+two, and every form with one family at least; write noise, dead devices and spreads take no kernel of their own.
 """
 
 from collections.abc import Sequence
@@ -17,6 +17,7 @@ from rpudriver.types import PulseTrains
 
 QUIET: dict[str, Any] = {"c2c": 0.0}
 MULTIPLICATIVE: dict[str, Any] = {"c2c": 0.4}
+ADDITIVE: dict[str, Any] = {"c2c": 0.0, "c2c_additive": 0.2}
 GENERAL: dict[str, Any] = {"c2c": 0.3, "c2c_additive": 0.2}
 DIRTY: dict[str, Any] = {"write_noise": 1.2, "stuck": {"fraction": 0.1, "value": 0.2}}
 MEASURED: dict[str, Any] = {
@@ -26,13 +27,15 @@ MEASURED: dict[str, Any] = {
     "dw_down": [0.001, 0.01, 0.01, 0.02, 0.03],
     "dw_spread": [0.001, 0.002, 0.003, 0.0, 0.004],
 }
+EXPONENTIAL: dict[str, Any] = {"family": "exponential", "tau": {"mean": 0.7, "d2d": 0.1}, "gamma": 1.3}
 CASES: dict[str, dict[str, Any]] = {
     "constant": {"response": {"family": "constant"}} | QUIET,
     "soft-bounds": {"response": {"family": "soft-bounds"}} | MULTIPLICATIVE,
     "linear": {"response": {"family": "power", "tau": {"mean": 0.6, "d2d": 0.1}}} | GENERAL,
     "power": {"response": {"family": "power", "tau": {"mean": 0.6, "d2d": 0.1}, "gamma": {"mean": 1.7, "d2d": 0.1}}}
     | MULTIPLICATIVE,
-    "exponential": {"response": {"family": "exponential", "tau": {"mean": 0.7, "d2d": 0.1}, "gamma": 1.3}} | QUIET,
+    "exponential": {"response": EXPONENTIAL} | QUIET,
+    "exponential, additive": {"response": EXPONENTIAL} | ADDITIVE,
     "measured": {"response": MEASURED} | GENERAL,
 }
 

@@ -15,6 +15,7 @@ from tests.backends.simulated.kernel_cases import CASES, bank_of, force, trains_
 MULTIPLY_ADD = r"vfn?m(?:add|sub)\d+ps"
 # what a family does to a lane besides drawing noise and moving it
 EXTRA = {"soft-bounds": (MULTIPLY_ADD, 3), "power": (MULTIPLY_ADD, 12), "measured": ("vsqrtps", 1)}
+EXTRA["exponential, additive"] = (MULTIPLY_ADD, 8)
 
 
 def scalar_instructions(text: str, instruction: str) -> int:

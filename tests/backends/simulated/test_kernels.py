@@ -126,6 +126,23 @@ def test_threads_change_nothing(family: str, dense: bool, monkeypatch: pytest.Mo
     assert_same(finals[1], finals[0])
 
 
+@pytest.mark.parametrize("threads", [1, 3])
+def test_blocks_of_samples_change_nothing(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 23 samples, 2 are cut at once and 3 such blocks go to threads at once; the last ones are not full."""
+    force(monkeypatch, dense=True, cost=1e8)
+    shape = (23, 130)
+    trains = trains_of(shape, [20, 31, 0, 70, 5] * 4 + [3, 64, 9], (0.4, 0.4), 5)
+    whole = bank_of(CASES["soft-bounds"] | DIRTY, shape)
+    native.apply_trains(whole, trains, 2, 1.0, True)
+    monkeypatch.setattr(native, "SAMPLES_AT_ONCE", 2)
+    monkeypatch.setattr(native, "BLOCKS", 3)
+    monkeypatch.setattr(native, "CUT", 1e6)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    blocks = bank_of(CASES["soft-bounds"] | DIRTY, shape)
+    native.apply_trains(blocks, trains, 2, 1.0, True)
+    assert_same(state(blocks), state(whole))
+
+
 @pytest.mark.parametrize("dense", [True, False], ids=["dense", "sparse"])
 def test_a_column_is_noted_as_it_is_at_that_moment(dense: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Against the weights after as many samples applied alone."""

@@ -125,6 +125,7 @@ def test_idle_is_always_obeyed(fired: Board, header: dict[str, int]) -> None:
     sent = len(fired.chip.messages)
     reply = fired.ask(IDLE, **header)  # type: ignore[arg-type]
     assert (reply.status, reply.payload) == (OK, b"")
+    fired.await_messages(sent + 1)
     assert (fired.state(), [kind for kind, _, _ in fired.chip.messages[sent:]]) == ((0, 1), ["I"])
     assert fired.run(FIRE).error == (E_NOT_ARMED, FRAME, 0, 1, 0, 0)
     assert fired.ask(STATUS).payload[12:16] == bytes(4), "no limits where it is not armed"
