@@ -128,6 +128,18 @@ def test_pulses_have_the_width_that_the_trigger_model_says(table: Table) -> None
     assert table.error() == 0
 
 
+def test_sweeps_and_the_simple_loop_fill_a_buffer(table: Table) -> None:
+    table.tell(table.smu, ":SOUR:VOLT:RANG 2;ILIM 4e-4;:SENS:FUNC 'CURR';:SENS:CURR:RANG 1e-4")
+    table.tell(table.smu, ":SOUR:SWE:VOLT:LIN 0.05,0.2,4,0;:INIT;*WAI")
+    found = [float(x) for x in table.tell(table.smu, ":TRAC:DATA? 1,4,'defbuffer1',READ,SOUR").split(",")]
+    assert found[1::2] == pytest.approx([0.05, 0.1, 0.15, 0.2])
+    assert found[::2] == pytest.approx([50e-6 * volts for volts in found[1::2]], abs=6e-9)
+    table.tell(table.smu, ":SOUR:VOLT 0.1;:TRIG:LOAD 'SimpleLoop',5;:INIT;*WAI")
+    assert table.tell(table.smu, ":TRAC:ACT?;:OUTP?") == "5;0"
+    assert float(table.tell(table.smu, ":TRAC:STAT:AVER?")) == pytest.approx(5e-6, abs=3e-9)
+    assert table.error() == 0
+
+
 def test_volts_that_stand_act_as_long_as_they_stand(table: Table) -> None:
     table.tell(table.smu, ":SOUR:VOLT:RANG 2;ILIM 4e-4;:SOUR:VOLT -1.35;:OUTP ON")
     table.tell(table.smu, ":OUTP OFF")  # some hundred microseconds at least: what write-sleep-write would do
