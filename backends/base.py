@@ -7,15 +7,15 @@ Numbers make every random draw reproducible: each array counts the pulse-train s
 seen, so a draw depends neither on how samples are grouped into steps nor on what other arrays do in between.
 """
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, ClassVar, Self, final
 
 import torch
 
 from rpudriver.backends.capabilities import Capabilities
+from rpudriver.backends.closing import Closing
 from rpudriver.backends.counting import Tally
 from rpudriver.backends.meter import CostMeter
 from rpudriver.backends.normalising import Normalised
@@ -37,7 +37,7 @@ from rpudriver.backends.updates import Bounds, Done, Update
 from rpudriver.backends.validation import Limits, Validator, check_limits
 from rpudriver.backends.writing import write_and_verify
 from rpudriver.config.model import did_you_mean
-from rpudriver.errors import BackendError, ConfigError, NotArmedError, StepError
+from rpudriver.errors import BackendError, ConfigError, StepError
 from rpudriver.types import Array, Cell, Port, Pulse, PulseTrains, Read, ReadResult, Scan, Step, Steps
 
 __all__ = ["CrossbarBackend", "Numbered", "Status"]
@@ -58,7 +58,7 @@ _FINAL = [
 _MISCOUNT = "backend returned {} results for {} reads; mend its _execute"
 
 
-class CrossbarBackend(ABC):
+class CrossbarBackend(Closing):
     """One chip. Subclasses implement the hooks at the end; the public methods marked final are the contract.
 
     Parameters
@@ -120,7 +120,7 @@ class CrossbarBackend(ABC):
         if known is not None:
             check_same(known, n_out, n_in, cell)
             return known
-        parts = self._space.place(name, n_out, n_in, _rectangles(cell))
+        parts = self._space.place(name, n_out, n_in, cell.rectangles)
         return self._add(Array(name, n_out, n_in, cell, parts))
 
     @final
@@ -131,7 +131,7 @@ class CrossbarBackend(ABC):
         """
         space = self._space.copy()
         for place, (n_out, n_in, cell) in enumerate(wanted, start=1):
-            space.place(f"number {place} of those planned", n_out, n_in, _rectangles(cell))
+            space.place(f"number {place} of those planned", n_out, n_in, cell.rectangles)
 
     @final
     def run(self, steps: Steps) -> tuple[ReadResult, ...]:
@@ -146,7 +146,7 @@ class CrossbarBackend(ABC):
             Nothing was sent.
         """
         steps = tuple(steps)
-        validator = self._armed()
+        validator = self._state.armed()
         only = steps[0] if len(steps) == 1 else None
         if isinstance(only, Read) and (self._capabilities.summed_reads or is_plain(only.terms)):
             return self._run_read(validator, only)
@@ -174,7 +174,7 @@ class CrossbarBackend(ABC):
         NotArmedError, StepError, LimitError, UnsupportedError
             Nothing was sent.
         """
-        validator, done = self._armed(), None
+        validator, done = self._state.armed(), None
         if validator.bounds is not None and validator.fits(update):
             counters = self._state.counters[update.array.name]
             done = self._update(update, counters.vectors, validator.bounds)
@@ -198,7 +198,7 @@ class CrossbarBackend(ABC):
         jobs : sequence of (terms, x)
             As in `Read`, but for the size of x.
         """
-        validator, chip, state = self._armed(), self._capabilities, self._state
+        validator, chip, state = self._state.armed(), self._capabilities, self._state
         if not validator.fit_together(jobs, transposed):
             return None
         firsts = [state.counters[terms[0][0].name].vectors for terms, _ in jobs]
@@ -246,11 +246,11 @@ class CrossbarBackend(ABC):
         """
         limits = limits or Limits()
         check_limits(limits, self._capabilities)
-        self._arm(limits)
+        self._state.arm(limits, self._capabilities)
 
     def idle(self) -> None:
         """Put every output at rest and disarm."""
-        self._arm(None)
+        self._state.arm(None, self._capabilities)
 
     def status(self) -> Status:
         """Return arming, limits, arrays and cost so far; sends nothing."""
@@ -306,7 +306,7 @@ class CrossbarBackend(ABC):
             self._load(self._state.arrays[name], saved_array["state"])
         self._state.meter = CostMeter(**snapshot["cost"])
 
-    def keep_journal(self, path: Path, resume: bool) -> None:  # noqa: B027 - simulators need none
+    def keep_journal(self, path: Path, resume: bool) -> None:
         """Keep a journal of a run in a file, or go on with it; called before anything is sent.
 
         Simulators need none: their snapshots hold the devices. On a real chip a run that is resumed starts from the
@@ -323,14 +323,6 @@ class CrossbarBackend(ABC):
         if not self._state.closed:
             self._state.closed = True  # even if idling fails: the next call may be another owner's time
             self.idle()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         raise ConfigError("a chip cannot be copied; open a second one and restore a snapshot into it")
@@ -351,9 +343,7 @@ class CrossbarBackend(ABC):
         Sums occur only where the chip can sum, scans only where `takes_scans` is set.
         """
 
-    def _admit(  # noqa: B027 - most chips refuse nothing more
-        self, steps: Sequence[Step], tallies: Sequence[Tally | None]
-    ) -> None:
+    def _admit(self, steps: Sequence[Step], tallies: Sequence[Tally | None]) -> None:
         """Refuse steps that go beyond what only this chip knows of, its endurance for example; nothing is sent yet.
 
         `tallies` are those of the steps' trains, None where a step has none. Called after all other checks.
@@ -400,25 +390,9 @@ class CrossbarBackend(ABC):
         self._state.counters[array.name] = Counters()
         return array
 
-    def _arm(self, limits: Limits | None) -> None:
-        state, chip = self._state, self._capabilities
-        state.limits, state.allowed = limits, (limits or Limits()).within(chip)
-        state.validator = None if limits is None else Validator(chip, state.arrays, limits)
-
-    def _armed(self) -> Validator:
-        if self._state.closed:
-            raise NotArmedError("this chip is closed; open it again")
-        if self._state.validator is None:
-            raise NotArmedError("this chip is not armed: call arm() before pulses and reads")
-        return self._state.validator
-
     def _plan(self, step: Step) -> list[Numbered]:
         """Return what the hook gets for a step, and advance the counters of the arrays that it touches."""
         if isinstance(step, Read) and not self._capabilities.summed_reads:
             return [number(part, self._state.counters) for part in split(step)]
         numbered = number(step, self._state.counters)
         return [numbered] if self.takes_scans or not isinstance(step, Scan) else expand(numbered)
-
-
-def _rectangles(cell: Cell) -> int:
-    return 1 if cell is Cell.SINGLE else 2

@@ -34,6 +34,11 @@ class Cell(Enum):
     REFERENCE = "reference"
     PAIR = "pair"
 
+    @property
+    def rectangles(self) -> int:
+        """How many rectangles of the chip its devices take."""
+        return 1 if self is Cell.SINGLE else 2
+
 
 class Port(Enum):
     """Which device of a cell a pulse reaches."""

@@ -8,7 +8,7 @@ from rpudriver.algorithms.sgd import AnalogSGD
 from rpudriver.backends.base import CrossbarBackend
 from rpudriver.backends.oracle import oracle
 from rpudriver.backends.registry import make
-from rpudriver.nn import AnalogLinear
+from rpudriver.nn import AnalogLinear, AnalogOptimizer
 from rpudriver.types import Port
 
 EXACT = {"input_bits": 0, "output_bits": 0, "output_bound": 0}  # no converters, no bound
@@ -51,3 +51,17 @@ def set_true_weights(layer: AnalogLinear, weights: torch.Tensor) -> None:
 def sgd_layer(n_in: int, n_out: int, backend: CrossbarBackend, **options: Any) -> AnalogLinear:
     """Return a layer under analog SGD, whose update is the gradient itself."""
     return AnalogLinear(n_in, n_out, backend, AnalogSGD(max_bl=1000), **{"name": "fc", **options})
+
+
+def train(model: torch.nn.Module, start: int, stop: int) -> list[float]:
+    """Train on random batches, each of a seed of its own; return the losses."""
+    optimizer = AnalogOptimizer(model, lr=0.1)
+    losses = []
+    for batch in range(start, stop):
+        x = torch.randn(4, 5, generator=torch.Generator().manual_seed(batch))
+        optimizer.zero_grad()
+        loss = (model(x) - x[:, :3]).square().mean()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses

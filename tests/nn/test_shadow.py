@@ -16,11 +16,11 @@ from rpudriver.backends.oracle import oracle
 from rpudriver.backends.simulated.backend import SimulatedBackend
 from rpudriver.calibration.zero_shift_alternating import AlternatingZeroShift
 from rpudriver.errors import CalibrationError, ConfigError, UnsupportedError
-from rpudriver.nn import AnalogLinear, AnalogOptimizer, convert
+from rpudriver.nn import AnalogLinear, convert
 from rpudriver.nn.passes import product
 from rpudriver.nn.shadow import Shadow
 from rpudriver.types import Port
-from tests.nn.chips import exact_chip, noisy_chip, set_true_weights, sgd_layer, true_weights
+from tests.nn.chips import exact_chip, noisy_chip, set_true_weights, sgd_layer, train, true_weights
 
 ALGORITHMS = [AnalogSGD(), TikiTaka(gamma=0.3), TTv2(n_s=3, hysteresis=0.2), TTv2(reference="digital")]
 SMALL = {"rows": 4, "columns": 4, "arrays": 128, "transposed_reads": False}
@@ -47,19 +47,6 @@ def network(chip: CrossbarBackend, algorithm: Algorithm[Any], **options: Any) ->
         torch.nn.Tanh(),
         AnalogLinear(6, 3, chip, algorithm, name="c", zero_shift=shift, bias="digital", **options),
     )
-
-
-def train(model: torch.nn.Module, start: int, stop: int) -> list[float]:
-    optimizer = AnalogOptimizer(model, lr=0.1)
-    losses = []
-    for batch in range(start, stop):
-        x = torch.randn(4, 5, generator=torch.Generator().manual_seed(batch))
-        optimizer.zero_grad()
-        loss = (model(x) - x[:, :3]).square().mean()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    return losses
 
 
 def in_order(d: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:

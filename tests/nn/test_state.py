@@ -11,8 +11,8 @@ from rpudriver.algorithms.tiki_taka import TikiTaka
 from rpudriver.algorithms.ttv2 import TTv2
 from rpudriver.calibration.zero_shift_alternating import AlternatingZeroShift
 from rpudriver.errors import CheckpointError
-from rpudriver.nn import AnalogLinear, AnalogOptimizer
-from tests.nn.chips import noisy_chip
+from rpudriver.nn import AnalogLinear
+from tests.nn.chips import noisy_chip, train
 
 ALGORITHMS = [
     AnalogSGD(),
@@ -32,19 +32,6 @@ def network(algorithm: Algorithm[Any], name: str = "simulated", **options: Any) 
         torch.nn.Tanh(),
         AnalogLinear(4, 3, chip, algorithm, name="b", zero_shift=shift, bias="digital", columnwise=True),
     )
-
-
-def train(model: torch.nn.Module, start: int, stop: int) -> list[float]:
-    optimizer = AnalogOptimizer(model, lr=0.1)
-    losses = []
-    for batch in range(start, stop):
-        x = torch.randn(4, 5, generator=torch.Generator().manual_seed(batch))
-        optimizer.zero_grad()
-        loss = (model(x) - x[:, :3]).square().mean()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    return losses
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS, ids=lambda a: a.name)

@@ -4,12 +4,12 @@ import json
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self, final
+from typing import Any, final
 
 import numpy as np
 import numpy.typing as npt
 
+from rpudriver.backends.closing import Closing
 from rpudriver.backends.hardware.emulator import child
 from rpudriver.backends.hardware.emulator.oracle import ChipOracle
 from rpudriver.backends.hardware.profile import load_chip
@@ -19,7 +19,7 @@ PROCESS = "rpudriver.backends.hardware.emulator.bench_process"
 
 
 @final
-class EmulatedBench:
+class EmulatedBench(Closing):
     """Instruments at `addresses`, by model, as VISA resource names.
 
     Parameters
@@ -81,11 +81,3 @@ class EmulatedBench:
         self.oracle.close()
         child.end(self._process)
         self._scratch.cleanup()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

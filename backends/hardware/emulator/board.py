@@ -8,12 +8,12 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self, final
+from typing import Any, final
 
 import numpy as np
 import numpy.typing as npt
 
+from rpudriver.backends.closing import Closing
 from rpudriver.backends.hardware.emulator import child
 from rpudriver.backends.hardware.emulator.oracle import ChipOracle
 from rpudriver.backends.hardware.firmware.build import build_host
@@ -25,7 +25,7 @@ PORT_S = 10.0
 
 
 @final
-class EmulatedBoard:
+class EmulatedBoard(Closing):
     """A board at `port`, a link to a pseudo-terminal that stays when the firmware is started again.
 
     Parameters
@@ -135,14 +135,6 @@ class EmulatedBoard:
             self._firmware.stderr.close()
         Path(self.port).unlink(missing_ok=True)
         self._scratch.cleanup()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def board_defines(profile: ChipProfile) -> dict[str, int | str]:

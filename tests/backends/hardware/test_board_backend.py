@@ -22,8 +22,8 @@ from rpudriver.backends.updates import Drawing, Update
 from rpudriver.backends.validation import Limits
 from rpudriver.errors import ComplianceError, JournalError, LimitError, NotArmedError, OwnerError
 from rpudriver.trains import TrainSource, counted_pulses, draw_trains
-from rpudriver.types import Cell, Port, Pulse, Read, Step, Wait
-from tests.backends.hardware.boards import NOISE_FREE, board, exact_board, open_on
+from rpudriver.types import Cell, Pulse, Read
+from tests.backends.hardware.boards import NOISE_FREE, board, every_step, exact_board, open_on
 
 __all__ = ["board", "exact_board"]  # fixtures
 
@@ -88,19 +88,6 @@ def test_a_broken_driver_is_caught_by_the_check_that_names_it(
 # ---- the same pulses as on the simulator -------------------------------------------------------------------------
 
 
-def steps_on(chip: Any, cell: Cell) -> list[Step]:
-    """Return steps of every kind on an array of 20 x 30 devices, with signs of all four pairs."""
-    array = chip.allocate(f"W {cell.value}", 20, 30, cell)
-    draw = torch.Generator().manual_seed(3)
-    x, d = torch.randn(12, 30, generator=draw), torch.randn(12, 20, generator=draw)
-    trains = draw_trains(x, d, lr=0.3, dw_min=0.012, max_bl=31, source=TrainSource(1, "W/trains"), first=0)
-    steps: list[Step] = [Pulse(array, trains, repeat=3), Wait(0.3), Pulse(array, trains[3:5])]
-    if cell is not Cell.SINGLE:
-        steps.append(Pulse(array, trains[:4], port=Port.REFERENCE))
-    x = (torch.rand(5, 30, generator=draw) * 2 - 1).mul(63).round() / 63
-    return [*steps, Read(((array, 1.0),), x), Read(((array, 1.0),), x[:, :20], transposed=True)]
-
-
 @pytest.mark.parametrize("cell", list(Cell))
 def test_board_and_simulator_give_the_same(cell: Cell, exact_board: EmulatedBoard, tmp_path: Path) -> None:
     results = []
@@ -111,7 +98,7 @@ def test_board_and_simulator_give_the_same(cell: Cell, exact_board: EmulatedBoar
     ):
         with opened as chip:
             chip.arm()
-            results.append(chip.run(steps_on(chip, cell)))
+            results.append(chip.run(every_step(chip, cell, (20, 30), samples=12, codes=63)))
             cost = chip.status().cost
         results.append(cost)
     for one, other in zip(results[0], results[2], strict=True):

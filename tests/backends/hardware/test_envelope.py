@@ -118,3 +118,14 @@ def test_the_wait_that_is_none_is_refused(chip: CrossbarBackend, sent: list[byte
         with pytest.raises((RpuDriverError, ValueError)):
             chip.run([Wait(seconds)])
     assert sent == []
+
+
+def test_a_dry_run_counts_no_pulse_of_the_real_chip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RPUDRIVER_STATE", str(tmp_path / "state"))
+    with make("dry-run", chip="emulated-64", port="/dev/nothing") as chip:
+        chip.arm()
+        chip.run([Pulse(chip.allocate("W", 2, 2), counted_pulses(torch.full((2, 2), 3)))])
+        assert chip.wear().total == 12  # type: ignore[attr-defined]
+    with make("dry-run", chip="emulated-64") as chip:
+        assert chip.wear().total == 0  # type: ignore[attr-defined]
+    assert not (tmp_path / "state").exists()

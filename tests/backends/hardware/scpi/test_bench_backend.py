@@ -1,7 +1,6 @@
 """The hardware backend on a bench of emulated instruments: all that is not silicon is real."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,9 +13,9 @@ from rpudriver.backends.hardware.scpi.programme import Train
 from rpudriver.backends.registry import make
 from rpudriver.backends.validation import Limits
 from rpudriver.errors import LimitError, NotArmedError
-from rpudriver.trains import TrainSource, counted_pulses, draw_trains
-from rpudriver.types import Cell, Port, Pulse, Read, Step, Wait
-from tests.backends.hardware.boards import NOISE_FREE
+from rpudriver.trains import counted_pulses
+from rpudriver.types import Cell, Pulse, Read
+from tests.backends.hardware.boards import NOISE_FREE, every_step
 from tests.backends.hardware.scpi.benches import at_rest, bench, exact_bench, open_bench, profile_with, tapped
 
 __all__ = ["bench", "exact_bench"]  # fixtures
@@ -77,19 +76,6 @@ def test_a_broken_driver_is_caught_by_the_check_that_names_it(
 # ---- the same as on the simulator --------------------------------------------------------------------------------
 
 
-def steps_on(chip: Any, cell: Cell) -> list[Step]:
-    """Return steps of every kind on an array of 3 x 7 devices, with signs of all four pairs."""
-    array = chip.allocate(f"W {cell.value}", 3, 7, cell)
-    draw = torch.Generator().manual_seed(3)
-    x, d = torch.randn(6, 7, generator=draw), torch.randn(6, 3, generator=draw)
-    trains = draw_trains(x, d, lr=0.3, dw_min=0.012, max_bl=31, source=TrainSource(1, "W/trains"), first=0)
-    steps: list[Step] = [Pulse(array, trains, repeat=3), Wait(0.003), Pulse(array, trains[3:5])]
-    if cell is not Cell.SINGLE:
-        steps.append(Pulse(array, trains[:4], port=Port.REFERENCE))
-    x = (torch.rand(5, 7, generator=draw) * 2 - 1).mul(511).round() / 511
-    return [*steps, Read(((array, 1.0),), x), Read(((array, 1.0),), x[:, :3], transposed=True)]
-
-
 @pytest.mark.parametrize("cell", list(Cell))
 def test_bench_and_simulator_give_the_same(cell: Cell, exact_bench: EmulatedBench, tmp_path: Path) -> None:
     for array in range(4):
@@ -102,7 +88,7 @@ def test_bench_and_simulator_give_the_same(cell: Cell, exact_bench: EmulatedBenc
     ):
         with opened as chip:
             chip.arm()
-            results.append(chip.run(steps_on(chip, cell)))
+            results.append(chip.run(every_step(chip, cell, (3, 7), samples=6, codes=511)))
     for one, other in zip(*results, strict=True):
         # noise of a current: 4 nA of a range of 1 mA, of which a unit is 8 uA; 14 readings; 5 deviations
         error = 5 * 14**0.5 * 1e-8 / 8e-6 + 12 / 8191
