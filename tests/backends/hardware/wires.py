@@ -1,5 +1,6 @@
 """Both ends of a pseudo-terminal, and what may sit at the far one."""
 
+import contextlib
 import os
 import select
 import threading
@@ -28,7 +29,8 @@ class Served:
         """Send to the near end; what nobody takes before the end is lost."""
         while data and not self._stop.is_set():
             if select.select([], [self.master], [], 0.02)[1]:
-                data = data[os.write(self.master, data) :]
+                with contextlib.suppress(BlockingIOError):  # another thread has filled it since
+                    data = data[os.write(self.master, data) :]
 
     def stop(self) -> None:
         """Let the far end fall silent."""
