@@ -89,6 +89,11 @@ class Bounds(NamedTuple):
     up: bool
     down: bool
 
+    def allow(self, tally: Tally) -> bool:
+        """Return whether trains keep within."""
+        short = tally.late < 0 and tally.longest <= self.longest and tally.total <= self.device_pulses
+        return short and tally.up <= self.up and tally.down <= self.down
+
 
 class Done(NamedTuple):
     """What a chip did of an update: what was read, and the tally of the trains for the meter."""

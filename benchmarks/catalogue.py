@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from benchmarks import epochs, reads, updates
+from benchmarks import epochs, gpu, reads, updates
 from benchmarks.rows import Case
 
 
@@ -11,3 +11,4 @@ def all_cases() -> Iterator[Case]:
     yield from updates.cases()
     yield from reads.cases()
     yield from epochs.cases()
+    yield from gpu.cases()

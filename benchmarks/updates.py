@@ -1,15 +1,15 @@
 """Rows of single arrays: pulsed updates with trains drawn afresh in every call, in every family and many sizes."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
 import torch
 
-from benchmarks import contests, peer, plain
-from benchmarks.chips import SOFT_BOUNDS, Batch, Updates, open_chip, synchronised
+from benchmarks import contests, plain
+from benchmarks.chips import SOFT_BOUNDS, Batch
 from benchmarks.memory import peak_memory_mib
-from benchmarks.rows import Case, Contest, Options, UnavailableError
+from benchmarks.rows import Case, Contest, Options
 
 LR, MAX_BL = 0.01, 31
 LSTM = {"1": (256, 152), "2": (256, 129), "3": (87, 65)}  # Gokmen 2021: bias columns included
@@ -29,7 +29,6 @@ def cases() -> Iterator[Case]:
     for n in (64, 256, 1024, 2048, 4096):
         yield Case(f"update-{n}-b64-soft-bounds", partial(_square, n, 64, memory=n == 4096))
     yield Case("update-64-b1-soft-bounds", partial(_square, 64, 1))
-    yield Case("gpu-update-512-b64-soft-bounds", _gpu)
 
 
 def families() -> list[tuple[str, dict[str, Any], tuple[str, dict[str, Any]]]]:
@@ -55,14 +54,14 @@ def families() -> list[tuple[str, dict[str, Any], tuple[str, dict[str, Any]]]]:
     ]
 
 
-def _gaussian(n_out: int, n_in: int, samples: int) -> Batch:
+def gaussian(n_out: int, n_in: int, samples: int) -> Batch:
     """Return x = 0.3 randn and d = 0.1 randn: 0.19 coincidences a cross-point and sample at lr 0.01, dw_min 0.001."""
     draw = torch.Generator().manual_seed(1)
     return 0.3 * torch.randn(samples, n_in, generator=draw), 0.1 * torch.randn(samples, n_out, generator=draw)
 
 
 def _square(n: int, samples: int, options: Options, torch_too: bool = False, memory: bool = False) -> Contest:
-    batch = _gaussian(n, n, samples)
+    batch = gaussian(n, n, samples)
     contest = contests.update({"response": SOFT_BOUNDS}, ("SoftBounds", {}), [batch], LR, MAX_BL)
     calls, facts = dict(contest.calls), dict(contest.facts)
     if torch_too:
@@ -74,7 +73,7 @@ def _square(n: int, samples: int, options: Options, torch_too: bool = False, mem
 
 
 def _family(ours: dict[str, Any], theirs: tuple[str, dict[str, Any]], options: Options) -> Contest:
-    return contests.update(ours, theirs, [_gaussian(512, 512, 64)], LR, MAX_BL)
+    return contests.update(ours, theirs, [gaussian(512, 512, 64)], LR, MAX_BL)
 
 
 def _lstm(numbers: list[str], options: Options) -> Contest:
@@ -85,22 +84,9 @@ def _lstm(numbers: list[str], options: Options) -> Contest:
 def _lstm_matrix(number: str) -> Contest:
     """Return the contest of one matrix; the first sees a one-hot character besides hidden states, all have a bias."""
     n_out, n_in = LSTM[number]
-    x, d = _gaussian(n_out, n_in, LSTM_SAMPLES)
+    x, d = gaussian(n_out, n_in, LSTM_SAMPLES)
     x[:, -1] = 1.0
     if number == "1":
         draw = torch.Generator().manual_seed(2)
         x[:, :87] = torch.nn.functional.one_hot(torch.randint(87, (LSTM_SAMPLES,), generator=draw), 87)
     return contests.update({"response": SOFT_BOUNDS}, ("SoftBounds", {}), [(x, d)], LR, MAX_BL)
-
-
-def _gpu(options: Options) -> Contest:
-    if not torch.cuda.is_available():
-        raise UnavailableError("no GPU that torch can use")
-    x, d = _gaussian(512, 512, 64)
-    chip = open_chip(SOFT_BOUNDS, 512, 512, torch_device="cuda")
-    updates = Updates(chip, chip.allocate("W", 512, 512), [(x.cuda(), d.cuda())], LR, MAX_BL)
-    ours: Callable[[], object] = synchronised(updates)
-    facts = {"device": "soft-bounds on " + torch.cuda.get_device_name()}
-    if peer.available():
-        facts["peer_device"] = "none: a CPU build beside a GPU would say nothing"
-    return Contest({"ours": ours}, updates.density(), facts)

@@ -34,6 +34,11 @@ class TrainSource:
         return _U(stream_number(f"{self.stream}/x")), _U(stream_number(f"{self.stream}/d"))
 
     @cached_property
+    def numbers(self) -> tuple[int, int]:
+        """The same as numbers of Python."""
+        return int(self.streams[0]), int(self.streams[1])
+
+    @cached_property
     def transfer(self) -> "TrainSource":
         """Where the trains of transfers draw from: streams of their own."""
         return TrainSource(self.seed, f"{self.stream}/transfer")
@@ -246,6 +251,8 @@ def draw_words(seed, streams, first, x, d, options):  # type: ignore[no-untyped-
 
 def _torch_trains(x: torch.Tensor, d: torch.Tensor, options: _Options, source: TrainSource, first: int) -> PulseTrains:
     """Return the same trains on any torch device and of any float type."""
+    if available(x) and available(d):
+        return _triton_trains(x, d, options, source, first)
     lr, dw_min, max_bl, update_management, bl_management = options
     x_max, d_max = _largest(x, "x"), _largest(d, "d")
     active = (x_max > 0) & (d_max > 0) & (lr > 0)
@@ -268,6 +275,22 @@ def _torch_trains(x: torch.Tensor, d: torch.Tensor, options: _Options, source: T
     )
 
 
+def _triton_trains(x: torch.Tensor, d: torch.Tensor, options: _Options, source: TrainSource, first: int) -> PulseTrains:
+    """Return the trains of tensors on a CUDA device."""
+    from rpudriver.keyed import gpu_trains
+
+    drawn = gpu_trains.room_for(len(x), x.shape[1], d.shape[1], -(-options[2] // 32), x.device)
+    gpu_trains.draw_words(x, d.to(x.dtype), options, (source.seed, source.numbers, first), drawn)
+    bl, bad = drawn.facts[:, :2].t().cpu().numpy()
+    for side, name in ((1, "x"), (2, "d")):
+        if (bad & side).any():
+            raise _not_finite(name, int((bad & side != 0).argmax()))
+    words = word_count(bl)
+    x_words, d_words = (found[:, :, :words].contiguous().view(torch.uint32) for found in drawn[:2])
+    x_negative, d_negative = (found.view(torch.bool) for found in drawn[2:4])
+    return PulseTrains(x_words, d_words, x_negative, d_negative, torch.from_numpy(bl.copy()))
+
+
 def _not_finite(name: str, sample: int) -> StepError:
     return StepError(f"{name} of sample {sample} holds NaN or infinity; lower the learning rate or check the data")
 
@@ -287,10 +310,6 @@ def _torch_words(
 
     Word w of line j uses the pulses ``32 w .. 32 w + 31`` of cell j.
     """
-    if available(values):
-        from rpudriver.keyed import gpu
-
-        return gpu.train_words(source.seed, source.stream, first, values, amplitude.numpy(), bl.numpy())
     (samples, lines), device, words = values.shape, values.device, word_count(bl.numpy())
     probability = (values.double().abs() * amplitude.to(device)[:, None]).clamp(0.0, 1.0)
     threshold = torch.floor(probability * 2.0**32 + 0.5).long()

@@ -11,7 +11,8 @@ from rpudriver.backends.base import CrossbarBackend, Numbered, ReadJob
 from rpudriver.backends.capabilities import Capabilities
 from rpudriver.backends.normalising import Normalised
 from rpudriver.backends.numbering import expand, is_plain, joined
-from rpudriver.backends.simulated import fused, update
+from rpudriver.backends.simulated import fused
+from rpudriver.backends.simulated import update as pulsing
 from rpudriver.backends.simulated.bank import Bank, new_bank
 from rpudriver.backends.simulated.devices.spec import Preset
 from rpudriver.backends.simulated.fused import readable
@@ -74,10 +75,10 @@ class SimulatedBackend(CrossbarBackend):
 
     def _pulse(self, step: Pulse) -> None:
         action = Action(self.capabilities.kinds[step.kind].strength)
-        update.apply_trains(self._banks[step.array.name, step.port], step.trains, step.repeat, action)
+        pulsing.apply_trains(self._banks[step.array.name, step.port], step.trains, step.repeat, action)
         if step.array.cell is Cell.PAIR and step.port is Port.DEVICE:
             partner = self._banks[step.array.name, Port.REFERENCE]
-            update.apply_trains(partner, step.trains, step.repeat, replace(action, flip=True))
+            pulsing.apply_trains(partner, step.trains, step.repeat, replace(action, flip=True))
 
     def _scan(self, numbered: Numbered) -> ReadResult:
         """Run a scan as one pass over the devices, which notes columns when their turn comes.
@@ -87,14 +88,14 @@ class SimulatedBackend(CrossbarBackend):
         step = numbered.step
         assert isinstance(step, Scan)
         array, bank = step.array, self._banks[step.array.name, Port.DEVICE]
-        if self._preset.read.input_noise or not update.takes_snapshots(bank):
+        if self._preset.read.input_noise or not pulsing.takes_snapshots(bank):
             return joined(step, self._execute(expand(numbered)))
         action, held = Action(self.capabilities.kinds[step.kind].strength), None
-        values = update.scan(bank, step, action)
+        values = pulsing.scan(bank, step, action)
         if array.cell is not Cell.SINGLE:
             partner = self._banks[array.name, Port.REFERENCE]
             if array.cell is Cell.PAIR:
-                values = (values - update.scan(partner, step, replace(action, flip=True))) / 2
+                values = (values - pulsing.scan(partner, step, replace(action, flip=True))) / 2
             else:
                 held = self._turned_weights(partner)
         where = step.trains.device
@@ -106,9 +107,15 @@ class SimulatedBackend(CrossbarBackend):
     def _update(self, update: Update, vector: int, bounds: Bounds) -> Done | None:
         array = update.array
         bank = self._banks[array.name, Port.DEVICE]
-        if array.cell is Cell.PAIR or self._preset.read.input_noise or not fused.takes(bank, update):
+        if array.cell is Cell.PAIR or self._preset.read.input_noise:
             return None
-        done = fused.apply(bank, update, bounds, self.capabilities.kinds["update"].strength, self._memory)
+        strength, done = self.capabilities.kinds["update"].strength, None
+        if pulsing.stays_on_gpu(bank, update):
+            from rpudriver.backends.simulated.triton import fused as on_gpu
+
+            done = on_gpu.apply(bank, update, bounds, strength)
+        elif fused.takes(bank, update):
+            done = fused.apply(bank, update, bounds, strength, self._memory)
         if done is None:
             return None
         noted, tally = done

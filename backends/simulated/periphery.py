@@ -198,10 +198,11 @@ class Periphery:
             Weights of all columns, transposed, that are to be subtracted.
         """
         if not values.is_cpu:
+            if not len(values):
+                return ReadResult(values, values.bool())
             if held is not None:
                 values = values - held.index_select(0, torch.tensor(columns, device=held.device))
-            x = torch.full((1, 1), amplitude)
-            q = float(convert(x, self.capabilities.input_bits, self.capabilities.input_bound))
+            q = float(self._single(amplitude)[0])
             return self._finished(values * q, abs(q), stream, first)
         saturated = np.empty(values.shape, np.bool_)
         held_at = 0 if held is None else held.data_ptr()

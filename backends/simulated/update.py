@@ -10,6 +10,7 @@ from rpudriver.backends.simulated import native, pulses
 from rpudriver.backends.simulated.bank import Bank
 from rpudriver.backends.simulated.native import Snapshots
 from rpudriver.backends.simulated.pulses import Action
+from rpudriver.backends.updates import Update
 from rpudriver.keyed.accelerator import available
 from rpudriver.types import PulseTrains, Scan
 
@@ -45,6 +46,11 @@ def scan(bank: Bank, step: Scan, action: Action) -> torch.Tensor:
     noted = apply_on_gpu(bank, trains, 1, action.strength, action.flip, step.columns, step.after)
     assert noted is not None
     return noted
+
+
+def stays_on_gpu(bank: Bank, update: Update) -> bool:
+    """Return whether trains can be drawn where the bank lies, and applied there."""
+    return _on_triton(bank) and available(update.x) and available(update.d) and len(update.x) > 0
 
 
 def _on_triton(bank: Bank) -> bool:

@@ -1,23 +1,20 @@
-"""The keyed generator as Triton functions: what GPU kernels inline, and the drawing of trains on a GPU.
+"""The keyed generator as Triton functions, which GPU kernels inline.
 
 Bit for bit the same as `rpudriver.keyed.arrays`. Words are uint32 throughout: arithmetic wraps, shifts are logical.
 Importing this module needs Triton; ask `rpudriver.keyed.accelerator.available` first. Launches must switch fused
 multiply-add off (`OPTIONS`): the generator rounds every operation by itself.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 import triton
 import triton.language as tl
 
 from rpudriver.keyed import arrays
-from rpudriver.keyed.native import word_count
 
 OPTIONS: dict[str, Any] = {"num_warps": 1, "enable_fp_fusion": False}  # one warp: reductions without barriers
-LINES = 64  # lines of one sample that a program draws
 
 _MIX_1, _MIX_2 = tl.constexpr(arrays.MIX_1), tl.constexpr(arrays.MIX_2)
 _WEYL_CELL, _WEYL_PULSE = tl.constexpr(arrays.WEYL_CELL), tl.constexpr(arrays.WEYL_PULSE)
@@ -43,6 +40,39 @@ def halves(number: int) -> tuple[int, int]:
     Kernels take large numbers so: Triton gives an integer argument the type that its value needs.
     """
     return signed(number & 0xFFFFFFFF), signed(number >> 32)
+
+
+def blocks(count: int, size: int) -> int:
+    """Return how many blocks hold `count` things; Triton's own function takes microseconds."""
+    return -(-count // size)
+
+
+_compiled: dict[tuple[Any, ...], Any] = {}  # by kernel, device, what it was compiled for, and types
+
+
+def launch(
+    kernel: Any, grid: tuple[int, int, int], arguments: Sequence[Any], constants: tuple[Any, ...], warps: int = 1
+) -> None:
+    """Launch a kernel on the device of its first argument, a tensor.
+
+    Triton looks at every argument of every launch to choose what to compile, which takes several times as long as the
+    launch. So nothing here may depend on an argument's value but what is in `constants`: kernels switch off
+    specialisation of their integers and of the alignment of their tensors.
+
+    Parameters
+    ----------
+    arguments : in the order of the kernel.
+    constants : the compile-time arguments that follow them.
+    """
+    first = arguments[0]
+    where: torch.device = first.device
+    key = (kernel, where, first.dtype, constants)
+    known = _compiled.get(key)
+    if known is not None and where.index == torch.cuda.current_device():
+        known[grid](*arguments, *constants)
+        return
+    with torch.cuda.device_of(first):
+        _compiled[key] = kernel[grid](*arguments, *constants, **(OPTIONS | {"num_warps": warps}))
 
 
 @triton.jit
@@ -108,72 +138,3 @@ def gaussian_from_words(a):  # type: ignore[no-untyped-def]
 def gaussian(k0, k1, cell, pulse):  # type: ignore[no-untyped-def]
     """Return the standard normal float32 of each (key, cell, pulse)."""
     return gaussian_from_words(draw(k0, k1, cell, pulse))
-
-
-@triton.jit
-def _slots_below(k0, k1, line, word, limit, used):  # type: ignore[no-untyped-def]
-    """Return words of slots whose numbers lie below `limit` (int64); digits are drawn until all are decided."""
-    room = ((tl.full(line.shape, 1, tl.uint64) << used.to(tl.uint64)) - 1).to(tl.uint32)
-    always = limit > 0xFFFFFFFF
-    less = tl.where(always, room, 0)
-    undecided = tl.where(always | (limit == 0), 0, room)
-    digit = 0
-    while (digit < 32) & (tl.max((undecided != 0).to(tl.int32)) > 0):
-        drawn = draw(k0, k1, line, (32 * word + digit).to(tl.uint32))
-        not_drawn = drawn ^ 0xFFFFFFFF
-        one = ((limit >> (31 - digit)) & 1) != 0
-        less = less | tl.where(one, undecided & not_drawn, 0)
-        undecided = undecided & tl.where(one, drawn, not_drawn)
-        digit += 1
-    return less
-
-
-# fmt: off
-@triton.jit(do_not_specialize=["lines", "seed_low", "seed_high", "stream", "first_low", "first_high"])
-def train_words_kernel(  # type: ignore[no-untyped-def]
-    values, amplitude, bl, out, lines, seed_low, seed_high, stream, first_low, first_high,
-    words: tl.constexpr, block: tl.constexpr,
-):
-    # fmt: on
-    """Draw the trains of `block` lines of one sample; the sample is the first axis of the grid."""
-    sample = tl.program_id(0)
-    line = tl.program_id(1) * block + tl.arange(0, block)
-    inside = line < lines
-    k0, k1 = step_key(seed_low, seed_high, stream, first_low, first_high, sample)
-    at = sample.to(tl.int64) * lines + line
-    value = tl.load(values + at, mask=inside, other=0.0).to(tl.float64)
-    probability = tl.minimum(tl.abs(value) * tl.load(amplitude + sample), 1.0)
-    limit = (probability * 4294967296.0 + 0.5).to(tl.int64)
-    for word in range(words):
-        used = tl.minimum(tl.maximum(tl.load(bl + sample) - 32 * word, 0), 32)
-        fires = _slots_below(k0, k1, line.to(tl.uint32), word, limit, used)
-        tl.store(out + at * words + word, fires.to(tl.int32, bitcast=True), mask=inside)
-
-
-def train_words(
-    seed: int,
-    stream: str,
-    first: int,
-    values: torch.Tensor,
-    amplitude: npt.NDArray[np.float64],
-    bl: npt.NDArray[np.int64],
-) -> torch.Tensor:
-    """Return bit-packed trains, uint32 ``[B, n, W]``, on the device of `values` ``[B, n]``.
-
-    The same words as `rpudriver.keyed.native.train_words`; see there for the parameters.
-    """
-    samples, lines = values.shape
-    out = torch.empty((samples, lines, word_count(bl)), dtype=torch.int32, device=values.device)
-    if out.numel():
-        with torch.cuda.device_of(values):
-            train_words_kernel[samples, triton.cdiv(lines, LINES)](
-                values.contiguous(),
-                torch.from_numpy(amplitude).to(values.device),
-                torch.from_numpy(bl).to(values.device),
-                out,
-                *(lines, *halves(seed), signed(arrays.stream_number(stream)), *halves(first)),
-                words=out.shape[2],
-                block=LINES,
-                **OPTIONS,
-            )
-    return out.view(torch.uint32)

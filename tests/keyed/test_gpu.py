@@ -1,4 +1,4 @@
-"""The keyed generator in Triton: the published vectors and the trains of the CPU, bit for bit."""
+"""The keyed generator in Triton: the published vectors, bit for bit."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from rpudriver.keyed import native
 from rpudriver.keyed.accelerator import available
 from rpudriver.keyed.arrays import stream_number
 from tests.interpreted import triton_device
@@ -77,27 +76,6 @@ def test_key(entry: dict[str, Any]) -> None:
 @pytest.mark.parametrize("entry", VECTORS["draw"], ids=str)
 def test_draw(entry: dict[str, Any]) -> None:
     assert run_draw(entry, int(entry["cell"]), int(entry["pulse"]))[2] == int(entry["word"], 16)
-
-
-@pytest.mark.parametrize("bl", [(31, 0, 7, 32), (96, 40, 64, 33)], ids=str)
-@pytest.mark.parametrize(("seed", "first"), [(1, 0), (2**64 - 3, 2**40 + 5)])
-def test_trains_are_those_of_the_cpu(bl: tuple[int, ...], seed: int, first: int) -> None:
-    """One word and several, probabilities 0 and 1, a partly filled block of lines."""
-    rng = np.random.default_rng(0)
-    values = rng.normal(size=(4, gpu.LINES + 6)).astype(np.float32)
-    values[:, 3], values[:, 4] = 0.0, 100.0
-    amplitude, lengths = rng.uniform(0.05, 0.5, 4), np.array(bl)
-    expected = native.train_words(seed, "t/x", first, values, amplitude, lengths)
-    found = gpu.train_words(seed, "t/x", first, torch.from_numpy(values).to(DEVICE), amplitude, lengths)
-    assert found.device.type == DEVICE.type
-    np.testing.assert_array_equal(found.cpu().numpy(), expected)
-    assert (expected[:, 3] == 0).all()
-    assert expected[3, 4, 0] == 0xFFFFFFFF
-
-
-def test_no_samples_give_no_trains() -> None:
-    none = gpu.train_words(1, "t/x", 0, torch.zeros(0, 5, device=DEVICE), np.zeros(0), np.zeros(0, np.int64))
-    assert none.shape == (0, 5, 1)
 
 
 def test_the_cpu_keeps_its_own_kernels() -> None:

@@ -11,9 +11,8 @@ import triton.language as tl
 
 from rpudriver.backends.capabilities import Capabilities
 from rpudriver.backends.simulated.devices.spec import ReadNoise
-from rpudriver.keyed import gpu as keyed
 from rpudriver.keyed.arrays import stream_number
-from rpudriver.keyed.gpu import gaussian, halves, signed, step_key
+from rpudriver.keyed.gpu import blocks, gaussian, halves, launch, signed, step_key
 from rpudriver.types import ReadResult
 
 LINES = 128  # lines of one vector that a program handles
@@ -27,13 +26,15 @@ def send(c: Capabilities, noise: ReadNoise, seed: int, x: torch.Tensor, stream: 
         return x
     x = x.contiguous()
     out = torch.empty_like(x)
-    with torch.cuda.device_of(x):
-        send_kernel[len(x), triton.cdiv(x.shape[1], LINES)](
+    launch(
+        send_kernel,
+        (len(x), blocks(x.shape[1], LINES), 1),
+        (
             *(x, out, x.shape[1], *halves(seed), *halves(first), signed(stream_number(stream))),
-            *(float(half), c.input_bound, c.input_bound / max(half, 1), noise.input_noise),
-            block=LINES,
-            **keyed.OPTIONS,
-        )
+            *(float(half), float(c.input_bound), c.input_bound / max(half, 1), float(noise.input_noise)),
+        ),
+        (LINES,),
+    )
     return out
 
 
@@ -59,15 +60,16 @@ def receive(
     spreads = (torch.zeros(len(y), 1, device=y.device) + length) * noise.weight_noise if noise.weight_noise else y
     out, saturated = torch.empty_like(y), torch.zeros(y.shape, dtype=torch.uint8, device=y.device)
     if y.numel():
-        with torch.cuda.device_of(y):
-            receive_kernel[len(y), triton.cdiv(y.shape[1], LINES)](
+        launch(
+            receive_kernel,
+            (len(y), blocks(y.shape[1], LINES), 1),
+            (
                 *(y, out, saturated, spreads, y.shape[1]),
                 *(*halves(seed), *halves(first), *(signed(stream_number(name)) for name in streams)),
-                *(float(half), bound, bound / max(half, 1), noise.output_noise),
-                weight_noise=bool(noise.weight_noise),
-                block=LINES,
-                **keyed.OPTIONS,
-            )
+                *(float(half), float(bound), bound / max(half, 1), float(noise.output_noise)),
+            ),
+            (bool(noise.weight_noise), LINES),
+        )
     return ReadResult(out, saturated.view(torch.bool))
 
 
@@ -88,7 +90,10 @@ def _convert(value, half, bound, level):  # type: ignore[no-untyped-def]
 
 
 # fmt: off
-@triton.jit(do_not_specialize=["lines", "seed_low", "seed_high", "first_low", "first_high", "stream"])
+@triton.jit(
+    do_not_specialize=["lines", "seed_low", "seed_high", "first_low", "first_high", "stream"],
+    do_not_specialize_on_alignment=["x", "out"],
+)
 def send_kernel(  # type: ignore[no-untyped-def]
     x, out, lines, seed_low, seed_high, first_low, first_high, stream,
     half, bound, level, sigma, block: tl.constexpr,
@@ -109,7 +114,7 @@ def send_kernel(  # type: ignore[no-untyped-def]
 # fmt: off
 @triton.jit(do_not_specialize=[
     "lines", "seed_low", "seed_high", "first_low", "first_high", "weights_stream", "output_stream"
-])
+], do_not_specialize_on_alignment=["y", "out", "saturated", "spreads"])
 def receive_kernel(  # type: ignore[no-untyped-def]
     y, out, saturated, spreads, lines, seed_low, seed_high, first_low, first_high, weights_stream, output_stream,
     half, bound, level, sigma, weight_noise: tl.constexpr, block: tl.constexpr,

@@ -19,7 +19,8 @@ FAMILIES = ("constant", "soft-bounds", "power", "exponential", "measured")
 @pytest.fixture(scope="module")
 def kernels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, int]]:
     folder = str(tmp_path_factory.mktemp("cache"))
-    environment = os.environ | {"TRITON_INTERPRET": "0", "TRITON_CACHE_DIR": folder, "PYTHONPATH": str(ROOT)}
+    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+    environment = os.environ | {"TRITON_INTERPRET": "0", "TRITON_CACHE_DIR": folder, "PYTHONPATH": path}
     script = Path(__file__).with_name("triton_machine_code.py")
     done = subprocess.run([sys.executable, script], cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-4000:]
@@ -28,19 +29,21 @@ def kernels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, int
 
 def test_every_kernel_compiles(kernels: dict[str, dict[str, int]]) -> None:
     updates = {f"{family} {noise} update_kernel" for family in FAMILIES for noise in ("clean", "dirty")}
-    assert set(kernels) == updates | {"trains train_words_kernel", "reads send_kernel", "reads receive_kernel"}
+    turned = {f"{family} {noise} turn_kernel" for family in FAMILIES for noise in ("clean", "dirty")}
+    reads = {"reads send_kernel", "reads receive_kernel"}
+    assert set(kernels) == updates | turned | reads | {"trains draw_kernel", "trains look_kernel"}
 
 
 def test_devices_stay_in_registers(kernels: dict[str, dict[str, int]]) -> None:
-    """96 registers a thread leave room for 21 warps on a multiprocessor of 65536; only a table spills a few."""
+    """96 registers a thread leave room for 21 warps on a multiprocessor of 65536."""
     for name, found in kernels.items():
-        assert found["LOCAL"] + found["STACK"] <= (64 if "measured" in name else 0), name
+        assert found["LOCAL"] + found["STACK"] == 0, name
         assert found["REG"] <= 96, name
 
 
 def test_one_warp_needs_no_barrier(kernels: dict[str, dict[str, int]]) -> None:
     for name, found in kernels.items():
-        assert found["bar.sync"] == 0, name
+        assert (found["bar.sync"] == 0) == ("look" not in name), name  # that one counts with four warps
 
 
 def test_no_multiply_add_is_fused(kernels: dict[str, dict[str, int]]) -> None:
@@ -50,4 +53,4 @@ def test_no_multiply_add_is_fused(kernels: dict[str, dict[str, int]]) -> None:
 
 
 def test_coincidences_are_counted_by_one_instruction(kernels: dict[str, dict[str, int]]) -> None:
-    assert all(found["popc.b32"] >= 3 for name, found in kernels.items() if "update" in name)
+    assert all(found["popc.b32"] >= 2 for name, found in kernels.items() if "update" in name)

@@ -11,7 +11,6 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import triton
 from triton.backends.compiler import GPUTarget
@@ -21,7 +20,7 @@ from rpudriver.backends.capabilities import load_profile
 from rpudriver.backends.simulated.bank import new_bank
 from rpudriver.backends.simulated.devices.spec import ReadNoise, load_preset
 from rpudriver.backends.simulated.triton import reads, update
-from rpudriver.keyed import gpu
+from rpudriver.keyed import gpu_trains
 from rpudriver.trains import TrainSource, draw_trains
 
 TARGET = GPUTarget("cuda", 90, 32)
@@ -78,7 +77,9 @@ def compile_all() -> dict[str, Any]:
             column = torch.tensor([3])
             update.apply_trains(bank, trains, columns=column, after=column * 0)
     record(compiled, "trains")
-    gpu.train_words(2**64 - 1, "t", 2**40, x, np.ones(1), np.array([70]))
+    drawn = gpu_trains.room_for(1, 90, 40, 3, x.device)
+    gpu_trains.draw_words(x, d, (1.0, 0.01, 70, True, True), (2**64 - 1, (1, 2), 2**40), drawn)
+    gpu_trains.look_through(drawn)
     record(compiled, "reads")
     c = load_profile("standard", load_preset("idealised").nominal(), 0.0, {"output_bound": 1.0})
     noise = ReadNoise(input_noise=0.1, weight_noise=0.1)
