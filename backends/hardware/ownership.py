@@ -1,5 +1,6 @@
 """One owner at a time: a lock on the folder of a chip, which the kernel releases however its process ends."""
 
+import contextlib
 import fcntl
 import os
 import sys
@@ -41,9 +42,10 @@ class Ownership:
             who = file.read().strip() or "another process"
             file.close()
             raise OwnerError(f"chip {folder.name!r} is in use by {who}; end that first") from None
-        file.truncate(0)
-        file.write(f"process {os.getpid()} ({Path(sys.argv[0]).name}) since {datetime.now():%Y-%m-%d %H:%M:%S}\n")
-        file.flush()
+        us = f"process {os.getpid()} ({Path(sys.argv[0]).name}) since {datetime.now():%Y-%m-%d %H:%M:%S}\n"
+        with contextlib.suppress(OSError):  # on a full disk nobody learns who we are; the lock holds
+            os.ftruncate(file.fileno(), 0)
+            os.write(file.fileno(), us.encode())
         return cls(file)
 
     def release(self) -> None:
