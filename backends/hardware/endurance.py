@@ -71,6 +71,7 @@ class DeviceCounters:
                 new = path.with_suffix(".new")
                 np.lib.format.open_memmap(new, "w+", np.int64, shape).flush()
                 new.replace(path)
+            np.lib.format.open_memmap(path, "r")  # refuses half a file, which "r+" would fill up with zeros
             _reserve(path)
             counts = np.lib.format.open_memmap(path, "r+")
         except (OSError, ValueError) as error:

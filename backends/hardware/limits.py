@@ -9,12 +9,14 @@ from collections.abc import Sequence
 from rpudriver.backends.counting import Tally
 from rpudriver.backends.hardware.profile import ChipProfile
 from rpudriver.errors import LimitError
-from rpudriver.types import Pulse, Scan, Step
+from rpudriver.types import Cell, Port, Pulse, Scan, Step
 
 
 def energy(step: Pulse | Scan, tally: Tally, profile: ChipProfile) -> float:
     """Return joules that the pulses of a step put into the chip."""
     kind, repeat = profile.kinds[step.kind], step.repeat if isinstance(step, Pulse) else 1
+    if step.array.cell is Cell.PAIR and not (isinstance(step, Pulse) and step.port is Port.REFERENCE):
+        repeat *= 2  # both devices of a pair are pulsed
     return repeat * (tally.coincidences * kind.coincidence_energy_j + tally.line_pulses * kind.line_pulse_energy_j)
 
 
