@@ -1,4 +1,4 @@
-"""Promises 1 and 10: the energy of a sequence and the pulses in a device's life, at the edge, over every way to pulse."""
+"""Promises 1 and 10: energy of a sequence, pulses in a device's life, at the edge, over every way to pulse."""
 
 import os
 import signal
@@ -116,7 +116,8 @@ def test_pulses_are_counted_before_they_are_sent(tmp_path: Path, monkeypatch: py
     for name in ("pulses", "drawn"):
         monkeypatch.setattr(NoBoard, "run", lost)
         way, cell, _, coincidences, _ = WAYS[name]
-        with opened(tmp_path / name if (tmp_path / name).mkdir() else tmp_path / name) as chip:
+        (tmp_path / name).mkdir()
+        with opened(tmp_path / name) as chip:
             with pytest.raises(KeyboardInterrupt):
                 way(chip, chip.allocate("W", 2, 2, cell))
             assert chip.wear().total == coincidences
@@ -169,7 +170,7 @@ def test_counters_of_another_chip_or_none_at_all_are_refused(tmp_path: Path) -> 
         DeviceCounters.open(path, profile)
     for damage in (b"", path.read_bytes()[:200], b"\0" * 4096):
         path.write_bytes(damage)
-        with pytest.raises(JournalError, match="cannot be used: .*; put a good copy in place"):
+        with pytest.raises(JournalError, match=r"cannot be used: .*; put a good copy in place"):
             DeviceCounters.open(path, load_chip("bench-8"))
         assert path.read_bytes()[: len(damage)] == damage
 
@@ -183,8 +184,6 @@ def test_room_for_all_counters_is_taken_at_once(tmp_path: Path) -> None:
         size = path.stat().st_size
         path.unlink()
         with path.open("wb") as file:  # of an older version, or copied: it may have holes
-            np.lib.format.write_array_header_1_0(
-                file, {"descr": "<i8", "fortran_order": False, "shape": (16, 64, 64)}
-            )
+            np.lib.format.write_array_header_1_0(file, {"descr": "<i8", "fortran_order": False, "shape": (16, 64, 64)})
             file.truncate(size)
     assert DeviceCounters.open(path, profile).wear().total == 0

@@ -84,3 +84,12 @@ def test_an_instrument_is_armed_with_what_the_profile_says_and_no_more(name: str
 def test_tighter_limits_of_current_and_time_are_armed() -> None:
     tight = changed({"envelope.compliance_a": 123e-6, "envelope.batch_s": 0.0456}).settings(Limits())
     assert (tight.compliance, tight.max_run_us) == (123, 45_600)
+
+
+def test_the_firmware_of_a_profile_is_a_digest_and_not_of_a_bench() -> None:
+    assert changed({"firmware": "0123456789abcdef"}).firmware == "0123456789abcdef"
+    for wrong in ("0123456789ABCDEF", "0123456789abcde", ""):
+        with pytest.raises(ConfigError, match="firmware"):
+            changed({"firmware": wrong})
+    with pytest.raises(ConfigError, match="firmware is that of a board or of ArC TWO, not of a bench"):
+        parse(ChipProfile, load_chip("bench-8").model_dump() | {"firmware": "0123456789abcdef"}, "it")

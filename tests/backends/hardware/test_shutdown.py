@@ -1,4 +1,4 @@
-"""Promise 5, the host's part: every way out of a process that it can still act on closes its chips. A process for each."""
+"""Promise 5, the host's part: every way out of a process that it can still act on closes its chips; a process each."""
 
 import signal
 import subprocess
