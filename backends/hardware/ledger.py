@@ -4,17 +4,17 @@ A run that is resumed goes through its journal from the start: as long as it ask
 the results that came then and nothing is sent. Where the journal ends, the instrument takes over.
 """
 
-import contextlib
 import logging
 import struct
 from collections.abc import Callable
 from typing import final
 
 from rpudriver.backends.hardware import operations as wire
-from rpudriver.backends.hardware.driver import Driver, Reply
+from rpudriver.backends.hardware.driver import Driver, Fate, Reply, Ticket
 from rpudriver.backends.hardware.encoding import CodeForm, Room, read_pieces
-from rpudriver.backends.hardware.journal import Entry, Journal
-from rpudriver.errors import ComplianceError, JournalError, NotArmedError
+from rpudriver.backends.hardware.journal import Journal
+from rpudriver.backends.hardware.journal_records import Entry
+from rpudriver.errors import ComplianceError, JournalError
 
 log = logging.getLogger("rpudriver.hardware")
 _LENGTH = struct.Struct("<I")  # of the records, before what was read back
@@ -51,14 +51,13 @@ class Ledger:
         self.settle()
 
     def settle(self) -> None:
-        """Find out what became of the batch in flight, if there is one; to be called before the instrument is armed.
+        """Find out what became of the batch in flight, if there is one; to be called before and after arming.
 
-        A batch that is known not to have been done waits until it is, and is done when its turn comes.
+        One that was not done is done when its turn comes, under a new number: an ARM has taken the one that it had.
         """
         pending = None if self._journal is None else self._journal.pending
         if pending is not None:
-            with contextlib.suppress(NotArmedError):
-                self._settle(pending)
+            self._settle(pending)
 
     @property
     def replaying(self) -> bool:
@@ -92,11 +91,9 @@ class Ledger:
         if self.replaying:
             reply = self._done_before(operations)
         else:
-            self._leave_behind()
             ticket = self._driver.stamp(operations)
             self.journal.intent(self.position, ticket, operations)
-            reply = self._driver.run(ticket, operations)
-            self.journal.result(self.position, reply)
+            reply = self._carry_out(self.position, ticket, operations)
         self.position += 1
         if reply.tripped:
             raise ComplianceError(
@@ -105,13 +102,6 @@ class Ledger:
             )
         return reply
 
-    def _leave_behind(self) -> None:
-        """Settle a batch that was broken off in this process, by Ctrl-C say, and that nobody asks for again."""
-        pending = self.journal.pending
-        if pending is not None:
-            self._settle(pending)
-            self.position = self.journal.batches
-
     def _done_before(self, operations: bytes) -> Reply:
         entry = self.journal.lookup(self.position)
         if entry.operations != operations:
@@ -119,27 +109,42 @@ class Ledger:
                 f"batch {self.position} of {self.journal.path} is not what this run does now: it was written by "
                 "another run, config or version. Start anew with another journal"
             )
-        if entry.reply is None and not entry.uncertain:
+        if entry.pending:
             self._settle(entry)
             entry = self.journal.lookup(self.position)
         if entry.reply is not None:
             return entry.reply
-        return Reply(_records(entry.reread) if entry.reread is not None else self._read_back(entry))
+        if entry.uncertain:
+            return Reply(_records(entry.reread) if entry.reread is not None else self._read_back(entry))
+        ticket = entry.ticket
+        if ticket is None:
+            ticket = self._driver.stamp(operations)
+            self.journal.again(entry.number, ticket)
+        return self._carry_out(entry.number, ticket, operations)
 
     def _settle(self, entry: Entry) -> None:
-        reply = self._driver.settle(entry.ticket, entry.operations)
-        if reply is None:
+        """Write what became of a batch; that it has not been done is written where that is final."""
+        fate = Fate.NOT_YET if entry.ticket is None else self._driver.settle(entry.ticket, entry.operations)
+        if isinstance(fate, Reply):
+            self.journal.result(entry.number, fate)
+        elif fate is Fate.NOT_DONE:
+            self.journal.not_done(entry.number)
+        elif fate is Fate.UNKNOWN:
             log.warning("batch %d is uncertain: it is not sent again, its devices are read back", entry.number)
             self.journal.uncertain(entry.number, "nobody can tell whether it was done")
-        else:
-            self.journal.result(entry.number, reply)
+
+    def _carry_out(self, number: int, ticket: Ticket, operations: bytes) -> Reply:
+        """Have a batch done that the journal holds; it holds every ticket before the instrument sees it."""
+        reply = self._driver.send(ticket, operations, lambda other: self.journal.again(number, other))
+        self.journal.result(number, reply)
+        return reply
 
     def _read_back(self, entry: Entry) -> bytes:
         """Do the reads of an uncertain batch, and read the devices that it may have pulsed instead of pulsing them."""
         records, devices = [], []
         for op, flags, body in wire.pieces(entry.operations):
             if op == wire.READ:
-                records.append(self._send(wire.OPERATION.pack(op, flags, len(body)) + body))
+                records.append(self._read(wire.OPERATION.pack(op, flags, len(body)) + body))
                 continue
             records.append(wire.record())
             if op == wire.PULSE:
@@ -155,10 +160,11 @@ class Ledger:
         codes = wire.one_hot_codes(columns, self._form.largest)
         request, reply = self._driver.largest
         room = Room(request, reply, self._form.vector_ns * columns)
-        return [self._send(piece.data) for piece in read_pieces(where, None, 0, False, codes, self._form, room)]
+        return [self._read(piece.data) for piece in read_pieces(where, None, 0, False, codes, self._form, room)]
 
-    def _send(self, operations: bytes) -> bytes:
-        return self._driver.run(self._driver.stamp(operations), operations).records
+    def _read(self, operations: bytes) -> bytes:
+        """Return the records of a read that the journal need not know of: it may be made twice."""
+        return self._driver.send(self._driver.stamp(operations), operations).records
 
     def note(self, text: str) -> None:
         """Write a line for people, if anything has been written yet."""

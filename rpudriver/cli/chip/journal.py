@@ -10,7 +10,7 @@ import numpy as np
 
 from rpudriver.backends.hardware import operations as wire
 from rpudriver.backends.hardware.driver import Reply, Ticket
-from rpudriver.backends.hardware.journal import Line, Type, lines
+from rpudriver.backends.hardware.journal_records import Line, Type, lines
 from rpudriver.errors import ConfigError
 
 
@@ -52,6 +52,10 @@ def _words(line: Line) -> str:
             what += f": {len(reply.records)} bytes" + (", current limit hit" if reply.tripped else "")
         case str() as reason:
             what += f": {reason}"
+        case Ticket() as ticket:
+            what += f" (session {ticket.session:08x}, number {ticket.seq}): it was not done under the number before"
+        case None:
+            what = "was not done: it gets a new number before it is sent"
         case _:
             what += f": {len(line.content)} bytes read back"
     return f"batch {line.number} {what}"

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from rpudriver.backends.hardware.journal import Type, lines
+from rpudriver.backends.hardware.journal_records import Type, lines
 from rpudriver.backends.writing import read_weights
 from rpudriver.errors import LinkLostError
 from rpudriver.trains import counted_pulses

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from rpudriver.backends.hardware.emulator.bench import EmulatedBench
-from rpudriver.backends.hardware.journal import Type, lines
+from rpudriver.backends.hardware.journal_records import Type, lines
 from rpudriver.backends.hardware.scpi.link import Link
 from rpudriver.errors import BoardError, ComplianceError, ConfigError, LinkLostError, NotArmedError
 from rpudriver.trains import counted_pulses
