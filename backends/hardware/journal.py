@@ -34,12 +34,13 @@ Durability = Literal["process", "power"]
 _SENT = (Type.INTENT, Type.AGAIN)
 _PENDING = (*_SENT, Type.NOT_DONE)
 _AFTER: dict[int, tuple[Type, ...]] = {  # after which one each record of a batch may come
-    Type.INTENT: (Type.OPEN, Type.RESULT, Type.UNCERTAIN),
+    Type.INTENT: (Type.OPEN, Type.RESULT, Type.UNCERTAIN, Type.LEFT),
     Type.RESULT: _SENT,
     Type.UNCERTAIN: _SENT,
-    Type.REREAD: (Type.UNCERTAIN,),
+    Type.REREAD: (Type.UNCERTAIN, Type.LEFT),
     Type.NOT_DONE: _SENT,
     Type.AGAIN: _PENDING,
+    Type.LEFT: (Type.RESULT, Type.UNCERTAIN, Type.NOT_DONE),
 }
 
 
@@ -158,6 +159,10 @@ class Journal:
         """Note the new ticket of the pending batch, which was not done, before it is sent under it."""
         self._append(Type.AGAIN, NUMBER.pack(number) + ticket.pack())
 
+    def left(self, number: int, error: str) -> None:
+        """Note that the program was told of an error at the last batch, and went on after it."""
+        self._append(Type.LEFT, NUMBER.pack(number) + error.encode())
+
     def reread(self, number: int, codes: bytes) -> None:
         """Note what was read back after the last batch, which is uncertain; the last such note counts."""
         self._append(Type.REREAD, NUMBER.pack(number) + codes)
@@ -192,7 +197,14 @@ class Journal:
                 ticket, operations = line.content
         reason = found.get(Type.UNCERTAIN)
         return Entry(
-            number, ticket, operations, found.get(Type.RESULT), reason is not None, reason or "", found.get(Type.REREAD)
+            number,
+            ticket,
+            operations,
+            reply=found.get(Type.RESULT),
+            uncertain=reason is not None,
+            reason=reason or "",
+            reread=found.get(Type.REREAD),
+            left=found.get(Type.LEFT),
         )
 
     def records(self) -> Iterator[Line]:

@@ -10,9 +10,11 @@ Payloads, little-endian; batches are numbered from 0:
     6 NOTE       JSON: text, date and more, for people
     7 NOT_DONE   number u64
     8 AGAIN      number u64, ticket 12 bytes
+    9 LEFT       number u64, the error that the program was told (UTF-8)
 
-A batch that is known not to have been done (NOT_DONE) gets a new ticket (AGAIN) before it is sent. 7 and 8 came with
-version 2; journals of version 1 are read as well.
+A batch that is known not to have been done (NOT_DONE) gets a new ticket (AGAIN) before it is sent; unless the program
+went on after the error that broke it off (LEFT), whatever had become of it. 7 to 9 came with version 2; journals of
+version 1 are read as well.
 """
 
 import json
@@ -45,6 +47,7 @@ class Type(IntEnum):
     NOTE = 6
     NOT_DONE = 7
     AGAIN = 8
+    LEFT = 9
 
 
 @final
@@ -79,6 +82,7 @@ class Entry:
     operations : what was to be sent.
     reply : None where none is known.
     uncertain : nobody can tell whether it was done; `reason` says why, `reread` is what was read back, if it was.
+    left : the error that the program was told in its place before it went on; None where it got the reply.
     """
 
     number: int
@@ -88,11 +92,12 @@ class Entry:
     uncertain: bool = False
     reason: str = ""
     reread: bytes | None = None
+    left: str | None = None
 
     @property
     def pending(self) -> bool:
-        """Whether it has no outcome yet."""
-        return self.reply is None and not self.uncertain
+        """Whether something is still to become of it."""
+        return self.reply is None and not self.uncertain and self.left is None
 
 
 @final
@@ -105,8 +110,8 @@ class Line:
     offset : of its first byte in the file.
     type : what it is.
     number : of its batch, None where it belongs to none.
-    content : dict of OPEN and NOTE, (Ticket, operations) of INTENT, Reply of RESULT, str of UNCERTAIN, Ticket of AGAIN,
-        None of NOT_DONE, bytes of REREAD.
+    content : dict of OPEN and NOTE, (Ticket, operations) of INTENT, Reply of RESULT, str of UNCERTAIN and LEFT,
+        Ticket of AGAIN, None of NOT_DONE, bytes of REREAD.
     """
 
     offset: int
@@ -147,7 +152,7 @@ def line_of(path: Path, record: Record) -> Line:
                 return Line(at, what, number, (Ticket.unpack(rest[: Ticket.SIZE]), rest[Ticket.SIZE :]))
             case Type.RESULT:
                 return Line(at, what, number, Reply(rest[1:], bool(rest[0])))
-            case Type.UNCERTAIN:
+            case Type.UNCERTAIN | Type.LEFT:
                 return Line(at, what, number, rest.decode())
             case Type.AGAIN:
                 return Line(at, what, number, Ticket.unpack(rest))

@@ -4,9 +4,10 @@ A run that is resumed goes through its journal from the start: as long as it ask
 the results that came then and nothing is sent. Where the journal ends, the instrument takes over.
 """
 
+import contextlib
 import logging
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import final
 
 from rpudriver.backends.hardware import operations as wire
@@ -14,7 +15,7 @@ from rpudriver.backends.hardware.driver import Driver, Fate, Reply, Ticket
 from rpudriver.backends.hardware.encoding import CodeForm, Room, read_pieces
 from rpudriver.backends.hardware.journal import Journal
 from rpudriver.backends.hardware.journal_records import Entry
-from rpudriver.errors import ComplianceError, JournalError
+from rpudriver.errors import ComplianceError, JournalError, LinkLostError, NotArmedError
 
 log = logging.getLogger("rpudriver.hardware")
 _LENGTH = struct.Struct("<I")  # of the records, before what was read back
@@ -35,6 +36,8 @@ class Ledger:
         self._driver, self._open, self._form = driver, open_journal, form
         self._journal: Journal | None = None
         self.position = 0  # of the next batch
+        self._broken_off: str | None = None  # the error that the program was told at this position
+        self._unread: int | None = None  # a batch that is uncertain, and that the program will not ask for
 
     @property
     def journal(self) -> Journal:
@@ -53,11 +56,15 @@ class Ledger:
     def settle(self) -> None:
         """Find out what became of the batch in flight, if there is one; to be called before and after arming.
 
-        One that was not done is done when its turn comes, under a new number: an ARM has taken the one that it had.
+        Of a run that is resumed, one that was not done is done when its turn comes, under a new number: an ARM has
+        taken the one that it had. One that broke off in this process, with an error, is not asked for again: the
+        program goes on after it.
         """
         pending = None if self._journal is None else self._journal.pending
         if pending is not None:
             self._settle(pending)
+        if self._broken_off is not None:
+            self._leave(self._broken_off)
 
     @property
     def replaying(self) -> bool:
@@ -77,7 +84,7 @@ class Ledger:
                 f"the snapshot was taken after batch {position}, but {self.journal.path} holds {self.journal.batches}; "
                 "resume with the journal of that run"
             )
-        self.position = position
+        self.position, self._broken_off = position, None
 
     def do(self, operations: bytes) -> Reply:
         """Return the reply to a batch, from the journal or from the instrument.
@@ -85,16 +92,16 @@ class Ledger:
         Raises
         ------
         LinkLostError, BoardError, JournalError
+        NotArmedError
+            Also if a batch has broken off since `settle`.
         ComplianceError
             If the current limit was hit; what came after in the batch was not done.
         """
-        if self.replaying:
-            reply = self._done_before(operations)
-        else:
-            ticket = self._driver.stamp(operations)
-            self.journal.intent(self.position, ticket, operations)
-            reply = self._carry_out(self.position, ticket, operations)
-        self.position += 1
+        self._check_whole()
+        entry = self._known(operations) if self.replaying else None
+        with self._telling():
+            reply = self._begin(operations) if entry is None else self._finish(entry)
+            self.position += 1
         if reply.tripped:
             raise ComplianceError(
                 f"batch {self.position - 1}: the current limit was hit; outputs are at rest and the rest was not sent. "
@@ -102,25 +109,92 @@ class Ledger:
             )
         return reply
 
-    def _done_before(self, operations: bytes) -> Reply:
+    def _check_whole(self) -> None:
+        if self._broken_off is not None and self._at_last:
+            raise NotArmedError(
+                f"batch {self.position} broke off ({self._broken_off}); arm the chip again: that finds out what became "
+                "of it, and tells"
+            )
+        self._broken_off = None  # not even its intent was written
+        if self._unread is not None:
+            self._read_back(self.journal.lookup(self._unread))
+            self._unread = None
+
+    @property
+    def _at_last(self) -> bool:
+        """Whether the next batch is the last one of the journal."""
+        return self._journal is not None and self.position == self._journal.batches - 1
+
+    def _leave(self, error: str) -> None:
+        """Go on after a batch that broke off, as soon as it is known for good what became of it."""
+        if self._at_last:
+            entry = self.journal.lookup(self.position)
+            if entry.pending and entry.ticket is not None:
+                return  # it may be on its way: once the instrument is armed it cannot be done any more
+            self.journal.left(entry.number, error)
+            self._go_past(entry)
+            became = "was done" if entry.reply is not None else "was not done, and is not sent any more"
+            if entry.uncertain:
+                became = "may have been done or not: the devices that it was to pulse are read into the journal"
+            log.warning(
+                "batch %d broke off, and %s; what followed it in its sequence was not sent", entry.number, became
+            )
+        self._broken_off = None
+
+    def _go_past(self, entry: Entry) -> None:
+        """Go on after a batch that the program got an error for."""
+        self.position += 1
+        self._unread = entry.number if entry.uncertain and entry.reread is None else None
+
+    @contextlib.contextmanager
+    def _telling(self) -> Iterator[None]:
+        """Remember an error that the program is told at this position."""
+        try:
+            yield
+        except BaseException as error:  # Ctrl-C as well
+            self._broken_off = f"{type(error).__name__}: {error}".removesuffix(": ")
+            raise
+
+    def _known(self, operations: bytes) -> Entry:
+        """Return what the journal holds of the next batch.
+
+        Raises
+        ------
+        JournalError
+            If it holds another one.
+        LinkLostError
+            If the program was told of an error then, and went on after it.
+        """
         entry = self.journal.lookup(self.position)
         if entry.operations != operations:
             raise JournalError(
                 f"batch {self.position} of {self.journal.path} is not what this run does now: it was written by "
                 "another run, config or version. Start anew with another journal"
             )
+        if entry.left is not None:
+            self._go_past(entry)
+            raise LinkLostError(f"batch {entry.number} broke off when it was done first, with {entry.left}")
+        return entry
+
+    def _begin(self, operations: bytes) -> Reply:
+        ticket = self._driver.stamp(operations)
+        self.journal.intent(self.position, ticket, operations)
+        return self._carry_out(self.position, ticket, operations)
+
+    def _finish(self, entry: Entry) -> Reply:
+        """Return the reply to a batch of the journal: done then, done now, or read back."""
         if entry.pending:
             self._settle(entry)
-            entry = self.journal.lookup(self.position)
+            entry = self.journal.lookup(entry.number)
         if entry.reply is not None:
             return entry.reply
         if entry.uncertain:
             return Reply(_records(entry.reread) if entry.reread is not None else self._read_back(entry))
         ticket = entry.ticket
         if ticket is None:
-            ticket = self._driver.stamp(operations)
+            ticket = self._driver.stamp(entry.operations)
             self.journal.again(entry.number, ticket)
-        return self._carry_out(entry.number, ticket, operations)
+        return self._carry_out(entry.number, ticket, entry.operations)
 
     def _settle(self, entry: Entry) -> None:
         """Write what became of a batch; that it has not been done is written where that is final."""

@@ -91,6 +91,8 @@ class SerialBoard(Driver):
 
     def arm(self, settings: Settings) -> None:
         self._settings = None
+        if self._board is None and self._boot:
+            self._refresh()  # the link was lost since
         for _ in range(ATTEMPTS):
             reply = self._arm(settings)
             if reply.status not in (Status.SEQ_REUSE, Status.SEQ_GAP):

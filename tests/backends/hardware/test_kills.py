@@ -2,7 +2,6 @@
 
 import itertools
 import random
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,9 @@ from rpudriver.backends.registry import make
 from rpudriver.trains import counted_pulses
 from rpudriver.types import Pulse
 from tests.backends.hardware.board_model import BoardModel
-from tests.backends.hardware.wires import Served, board_work, served
+from tests.backends.hardware.boards import modelled
+
+__all__ = ["modelled"]  # a fixture
 
 ROUNDS, PULSES = 2, 4  # of a program, and in each of its batches, which are all the same
 POINTS = 36  # at which it is killed, and a few more
@@ -52,13 +53,6 @@ class Reaper:
 @pytest.fixture
 def reaper(monkeypatch: pytest.MonkeyPatch) -> Reaper:
     return Reaper(monkeypatch)
-
-
-@pytest.fixture
-def board() -> Iterator[tuple[BoardModel, Served]]:
-    model = BoardModel()
-    with served(board_work(model)) as end:
-        yield model, end
 
 
 def sleep(model: BoardModel) -> None:
@@ -107,18 +101,18 @@ def kinds(path: Path) -> list[Type]:
 @pytest.mark.parametrize("asleep", [False, True])
 @pytest.mark.parametrize(("times", "cases"), [(1, POINTS), (2, 100), pytest.param(3, 1000, marks=pytest.mark.slow)])
 def test_killed_anywhere_again_and_again_each_batch_is_done_once(
-    times: int, cases: int, asleep: bool, board: tuple[BoardModel, Served], reaper: Reaper, tmp_path: Path
+    times: int, cases: int, asleep: bool, modelled: tuple[BoardModel, str], reaper: Reaper, tmp_path: Path
 ) -> None:
-    model, end = board
+    model, port = modelled
     most, everywhere = 0, list(itertools.product(range(POINTS), repeat=times))
     for points in random.Random(times).sample(everywhere, cases):
         path, before = tmp_path / "-".join(map(str, points)), model.pulses
         for after in points:
-            if killed(reaper, after, model, end.port, path, asleep):
+            if killed(reaper, after, model, port, path, asleep):
                 most = max(most, after)
             if asleep:
                 sleep(model)  # before the next process
-        process(model, end.port, path, asleep)
+        process(model, port, path, asleep)
         found = kinds(path)
         assert (found.count(Type.INTENT), found.count(Type.RESULT)) == (ROUNDS, ROUNDS), points
         assert Type.UNCERTAIN not in found, points
