@@ -23,7 +23,8 @@ from rpudriver.backends.hardware import encoding, shutdown
 from rpudriver.backends.hardware.driver import Driver, Identity
 from rpudriver.backends.hardware.encoding import CodeForm, Piece, Room, Timing
 from rpudriver.backends.hardware.endurance import DeviceCounters, Wear
-from rpudriver.backends.hardware.journal import Durability, Header, Journal
+from rpudriver.backends.hardware.journal import Durability, Journal
+from rpudriver.backends.hardware.journal_records import Header
 from rpudriver.backends.hardware.ledger import Ledger
 from rpudriver.backends.hardware.limits import check_sequence
 from rpudriver.backends.hardware.operations import Rectangle
@@ -73,6 +74,7 @@ class HardwareBackend(CrossbarBackend):
         try:
             self._ledger.settle()
             self._driver.arm(self._profile.settings(limits or Limits()))
+            self._ledger.settle()
         except BaseException:
             super().idle()
             raise
