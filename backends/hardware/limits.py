@@ -15,6 +15,7 @@ from rpudriver.types import Pulse, Scan, Step
 def energy(step: Pulse | Scan, tally: Tally, profile: ChipProfile) -> float:
     """Return joules that the pulses of a step put into the chip."""
     kind, repeat = profile.kinds[step.kind], step.repeat if isinstance(step, Pulse) else 1
+    tally = tally if profile.parallel_pulses else tally.apart()
     return repeat * (tally.coincidences * kind.coincidence_energy_j + tally.line_pulses * kind.line_pulse_energy_j)
 
 
