@@ -93,6 +93,24 @@ def test_time_and_energy_are_those_of_pulses_one_by_one(board: EmulatedBoard, tm
     assert cost["energy_j"] == pytest.approx(pulses * (3e-12 + 2 * 1e-13))
 
 
+def test_the_energy_of_a_sequence_is_that_of_pulses_one_by_one(tmp_path: Path) -> None:
+    """256 pulses of 3.2 pJ each, their two lines included."""
+    for most, fits in ((256 * 3.2e-12 * 1.001, True), (256 * 3.2e-12 * 0.999, False)):
+        (tmp_path / "p.toml").write_text(
+            PROFILE.read_text().replace("batch_energy_j = 1e-2", f"batch_energy_j = {most}")
+        )
+        with make("dry-run", chip=str(tmp_path / "p.toml")) as chip:
+            chip.arm()
+            ones = torch.ones(1, 16)
+            trains = draw_trains(ones, ones, lr=1.0, dw_min=1.0, max_bl=1, source=TrainSource(1, "t"), first=0)
+            step = Pulse(chip.allocate("W", 16, 16), trains)
+            if fits:
+                chip.run([step])
+                continue
+            with pytest.raises(LimitError, match="batch_energy_j"):
+                chip.run([step])
+
+
 def test_frames_hold_as_many_cross_points_as_they_have_time_for() -> None:
     trains, room = drawn(40, 16), Room(32768, 64, 8000 * 2600)
     found = encoding.pulse_pieces(Rectangle(0, 0, 16, 0, 16), Timing(2, 2600, True), trains, 1, False, room)
