@@ -17,6 +17,7 @@ def energy(step: Pulse | Scan, tally: Tally, profile: ChipProfile) -> float:
     kind, repeat = profile.kinds[step.kind], step.repeat if isinstance(step, Pulse) else 1
     if step.array.cell is Cell.PAIR and not (isinstance(step, Pulse) and step.port is Port.REFERENCE):
         repeat *= 2  # both devices of a pair are pulsed
+    tally = tally if profile.parallel_pulses else tally.apart()
     return repeat * (tally.coincidences * kind.coincidence_energy_j + tally.line_pulses * kind.line_pulse_energy_j)
 
 

@@ -23,11 +23,13 @@ WAYS = {"up": 1, "down": 2, "both": 3}
 
 # Rails in parts of the volts across a selected device: (row active, row rest, column active, column rest).
 # V/2: half-selected devices see half, others nothing. V/3: all others see a third. With a transistor in each cell the
-# columns carry all of the volts, and only the rows whose gates are open conduct.
+# columns carry all of the volts, and only the rows whose gates are open conduct. Floating: what is not active is
+# connected to nothing, and other devices see what the conductances make of it, all of the volts at worst.
 SCHEMES: dict[str, tuple[float, float, float, float]] = {
     "v/2": (1 / 2, 0.0, -1 / 2, 0.0),
     "v/3": (1.0, 1 / 3, 0.0, 2 / 3),
     "1t1r": (0.0, 0.0, -1.0, 0.0),
+    "floating": (1 / 2, 0.0, -1 / 2, 0.0),
 }
 
 
@@ -98,7 +100,7 @@ class ChipProfile(StrictModel):
     arrays: Annotated[int, Field(ge=1, le=255)]
     longest_bl: Annotated[int, Field(ge=1, le=65535)]
     transposed_reads: bool
-    biasing: Literal["v/2", "v/3", "1t1r"]
+    biasing: Literal["v/2", "v/3", "1t1r", "floating"]
     siemens_per_unit: Positive
     output_noise: NonNegative = 0.0  # s_mv of one read, chip units
     read_energy_j: NonNegative = 0.0
@@ -128,12 +130,16 @@ class ChipProfile(StrictModel):
             found.append((f"kinds.{name}.gate_volts", kind.gate_volts, e.gate_volts))
             if self.biasing == "1t1r" and not kind.gate_volts:
                 return [f"kinds.{name}.gate_volts = 0 with biasing 1t1r: give the volts that open a row's transistors"]
+            if self.floating and kind.gate_volts:
+                return [f"kinds.{name}.gate_volts = {kind.gate_volts:g} with biasing floating: choose 1t1r"]
             for way, volts in (("volts_up", kind.volts_up), ("volts_down", -kind.volts_down)):
                 where = f"kinds.{name}.{way} with biasing {self.biasing}"
                 line = max(abs(row), abs(row_rest), abs(column), abs(column_rest)) * volts
                 others = max(abs(row - column_rest), abs(row_rest - column), abs(row_rest - column_rest)) * volts
                 if self.biasing == "1t1r":  # rows that are not selected do not conduct
                     others = abs(row - column_rest) * volts
+                if self.floating:  # their potentials lie anywhere between those of the driven lines
+                    others = volts
                 found += [
                     (f"{where}, across a device", volts, e.cell_volts),
                     (f"{where}, on a line", line, e.line_volts),
@@ -151,8 +157,8 @@ class ChipProfile(StrictModel):
         if self.arc2 is None:
             return
         yield from self.arc2.problems(self.rows, self.columns)
-        if self.arrays != 1 or self.biasing == "1t1r":
-            yield f"arc2: {self.arrays} arrays with biasing {self.biasing}; it serves one array without gate lines"
+        if self.arrays != 1 or self.biasing not in ("v/2", "v/3"):
+            yield f"arc2: {self.arrays} arrays with biasing {self.biasing}; it serves one array, with v/2 or v/3"
         if self.envelope.line_volts > wiring.LARGEST_VOLTS:
             yield f"envelope.line_volts = {self.envelope.line_volts:g}; ArC TWO has {wiring.LARGEST_VOLTS:g} V at most"
         for name, kind in self.kinds.items():
@@ -171,6 +177,16 @@ class ChipProfile(StrictModel):
                 f"the firmware is {found}, the profile of {self.chip!r} names {self.firmware}: load that one, or try "
                 "the new one without a chip, then change the profile"
             )
+
+    @property
+    def floating(self) -> bool:
+        """Whether lines that are not active float."""
+        return self.biasing == "floating"
+
+    @property
+    def parallel_pulses(self) -> bool:
+        """Whether a slot pulses all devices whose lines fire in it at once."""
+        return not self.floating and self.bench is None
 
     @property
     def read_volts(self) -> float:
@@ -214,6 +230,7 @@ class ChipProfile(StrictModel):
             longest_bl=self.longest_bl,
             transposed_reads=self.transposed_reads,
             summed_reads=False,  # sums are made on the host, one read for each array
+            parallel_pulses=self.parallel_pulses,
             output_noise=self.output_noise,
             read_time_s=self.timing.read_s,
             read_energy_j=self.read_energy_j,
@@ -253,6 +270,7 @@ class ChipProfile(StrictModel):
             ways=WAYS[kind.polarity] if armed is None or name in armed else 0,
             width_ns=round(kind.width_s * 1e9),
             gap_ns=round(self.timing.slot_gap_s * 1e9),
+            floating=self.floating,
         )
 
 

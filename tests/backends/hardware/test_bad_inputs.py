@@ -12,7 +12,7 @@ import torch
 
 from rpudriver.backends.hardware.emulator.board import EmulatedBoard
 from rpudriver.backends.hardware.firmware.build import firmware_hash
-from rpudriver.backends.hardware.journal import Type, lines
+from rpudriver.backends.hardware.journal_records import Type, lines
 from rpudriver.backends.hardware.serial.board import SerialBoard
 from rpudriver.backends.hardware.serial.link import Link
 from rpudriver.backends.registry import make

@@ -15,7 +15,7 @@ from rpudriver.backends.hardware import operations as wire
 from rpudriver.backends.hardware.driver import Reply, Ticket
 from rpudriver.backends.hardware.emulator.board import EmulatedBoard
 from rpudriver.backends.hardware.endurance import pulses_of
-from rpudriver.backends.hardware.journal import Type, lines
+from rpudriver.backends.hardware.journal_records import Type, lines
 from rpudriver.backends.hardware.serial.board import SerialBoard
 from rpudriver.backends.registry import make
 from rpudriver.backends.updates import Drawing, Update

@@ -19,7 +19,7 @@ import pytest
 import torch
 
 from rpudriver.backends.hardware.emulator.board import EmulatedBoard
-from rpudriver.backends.hardware.journal import Type, lines
+from rpudriver.backends.hardware.journal_records import Type, lines
 from rpudriver.backends.hardware.ownership import Ownership
 from rpudriver.errors import JournalError, OwnerError
 from rpudriver.trains import counted_pulses

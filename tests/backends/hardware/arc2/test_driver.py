@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from rpudriver.backends.hardware.arc2.driver import Arc2Driver
-from rpudriver.backends.hardware.driver import Ticket
+from rpudriver.backends.hardware.driver import Fate, Ticket
 from rpudriver.backends.validation import Limits
 from rpudriver.errors import BoardError, ConfigError, LinkLostError, NotArmedError
 from tests.backends.hardware.arc2 import batches, recording_arc2
@@ -109,7 +109,7 @@ def test_a_library_that_fails_is_one_error_and_pulses_at_most_once(
     assert gone(pid)
     monkeypatch.delenv("ARC2_FAULT")
     assert driver.connect().session != stamp.session
-    assert driver.settle(stamp, PULSE) is None  # nobody can tell: it is never sent anew
+    assert driver.settle(stamp, PULSE) is Fate.UNKNOWN
     driver.idle()
     driver.arm(settings)
     driver.run(driver.stamp(batches.wait(1)), batches.wait(1))
@@ -154,13 +154,12 @@ def test_a_child_that_was_killed_between_batches(driver, settings, chip):
 def test_settling(driver, settings, chip):
     ready(driver, settings)
     stamp = driver.stamp(PULSE)
-    assert driver.settle(stamp, PULSE).records == b"\0"  # it was never sent
-    assert driver.settle(stamp, PULSE).records == b"\0"  # it was: only told
+    assert driver.settle(stamp, PULSE) is Fate.NOT_DONE  # it was never sent
+    assert driver.run(stamp, PULSE) == driver.settle(stamp, PULSE)
     later = driver.stamp(PULSE)
     driver.idle()
-    with pytest.raises(NotArmedError, match="arm it, then settle"):
-        driver.settle(later, PULSE)
-    assert driver.settle(Ticket(stamp.session ^ 2, 1, stamp.crc), PULSE) is None
+    assert driver.settle(later, PULSE) is Fate.NOT_DONE
+    assert driver.settle(Ticket(stamp.session ^ 2, 1, stamp.crc), PULSE) is Fate.UNKNOWN
     assert chip()["pulses"][3][4] == 1
 
 

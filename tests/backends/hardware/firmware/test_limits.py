@@ -71,7 +71,7 @@ ARMS = {
     "width huge": (ARM_.with_kind(width_ns=2**32 - 1), ARM_, (0, 12, 2**31 - 1, 50, 20000)),
     "gap": (ARM_.with_kind(gap_ns=1000001), ARM_.with_kind(gap_ns=1000000), (0, 12, 1000001, 0, 1000000)),
     "ways": (ARM_.with_kind(ways=7), ARM_, (0, 24, 4, 0, 0)),
-    "pad": (ARM_.with_kind(pad=1), ARM_, (0, 24, 1, 0, 0)),
+    "pad": (ARM_.with_kind(pad=2), ARM_, (0, 24, 2, 0, 0)),
 }
 
 CONTRADICTIONS = {

@@ -90,7 +90,7 @@ def test_a_watchdog_that_is_too_short_ends_in_an_error() -> None:
         b.driver.connect()
         b.driver.arm(replace(SETTINGS, watchdog_ms=1))
         b.model.clock = iter(range(10**9, 10**10)).__next__  # a second passes between any two looks at the clock
-        with pytest.raises(BoardError, match=r"cuts it off at once, 3 times.*lengthen timing.watchdog_s = 0.5"):
+        with pytest.raises(BoardError, match=r"watchdog had cut it off.*lengthen timing.watchdog_s = 0.5"):
             b.run(pulses(0, 0, 1))
         assert b.model.pulses == 0
 
