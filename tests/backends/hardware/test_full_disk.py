@@ -105,11 +105,13 @@ def test_counters_that_find_no_room_do_not_open_a_chip(exact_board: EmulatedBoar
 
 def test_a_lock_holds_on_a_full_disk(tmp_path: Path) -> None:
     with no_file_larger_than(0):
-        owner = Ownership.take(tmp_path)
-        with pytest.raises(OwnerError, match="in use by another process"):
-            Ownership.take(tmp_path)
+        places = tmp_path / "addresses"
+        owner = Ownership.take(tmp_path / "chip", places, ["port"])
+        for chip in ("chip", "other"):
+            with pytest.raises(OwnerError, match="in use by another process"):
+                Ownership.take(tmp_path / chip, places, ["port"])
         owner.release()
-        Ownership.take(tmp_path).release()
+        Ownership.take(tmp_path / "chip", places, ["port"]).release()
 
 
 FILL = """
