@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from rpudriver.backends.hardware.driver import Fate, Reply, StaleTicketError, Ticket
-from rpudriver.errors import LinkLostError, NotArmedError
+from rpudriver.errors import BoardError, LinkLostError, NotArmedError
 from tests.backends.hardware import board_model
 from tests.backends.hardware.batches import one_hot_read, pulses, read_back
 from tests.backends.hardware.serial.benches import SETTINGS, Bench, bench
@@ -173,6 +173,53 @@ def test_a_batch_that_arrives_after_it_was_given_up_takes_no_number_twice() -> N
             answer(data)
         assert (b.model.pulses, b.model.done) == (5, 1)
         assert b.driver.settle(ticket, BATCH) is Fate.UNKNOWN, "the ARM has replaced the reply"
+
+
+def test_a_number_that_another_program_has_used_is_a_lost_link() -> None:
+    """Where the board stands has to be asked anew: the batch before may have been done after it was given up."""
+    with bench() as b:
+        b.model.last_seq += 5
+        with pytest.raises(LinkLostError, match="has another number than batch 2, which is to be settled"):
+            b.run(BATCH)
+        with pytest.raises(BoardError, match=r"connect\(\) first"):
+            b.driver.stamp(BATCH)
+        b.driver.connect()
+        assert value(b.run(BATCH)) == 5
+
+
+def test_a_number_that_is_used_while_the_board_is_armed_again() -> None:
+    """Somebody else arms it between the refusal of the batch and our ARM, which finds its number used."""
+    with bench() as b:
+        asleep(b)
+        answer = b.model.receive
+
+        def meanwhile(data: bytes) -> bytes | None:
+            reply = answer(data)
+            b.model.last_seq, b.model.last_crc = b.model.last_seq + 1, 0
+            b.model.receive = answer  # type: ignore[method-assign]
+            return reply
+
+        b.model.receive = meanwhile  # type: ignore[method-assign]
+        ticket = b.driver.stamp(BATCH)
+        with pytest.raises(LinkLostError, match=r"batch 2 may have been done .* it is to be settled"):
+            b.driver.run(ticket, BATCH)
+        b.driver.connect()
+        assert b.driver.settle(ticket, BATCH) is Fate.NOT_DONE
+        assert b.model.pulses == 0
+
+
+def test_after_idle_nothing_arms_the_board_again() -> None:
+    """Not even where nobody heard the idle, and the watchdog puts the board to rest."""
+    with bench(give_up=0.1) as b:
+        answer = b.model.receive
+        b.model.receive = lambda data: None  # type: ignore[method-assign, assignment]
+        with pytest.raises(LinkLostError):
+            b.driver.idle()
+        b.model.receive = answer  # type: ignore[method-assign]
+        asleep(b)
+        with pytest.raises(NotArmedError, match="cut off by its watchdog"):
+            b.run(BATCH)
+        assert (b.model.state[0], b.model.pulses) == (board_model.SAFE, 0)
 
 
 def test_a_wait_for_a_silent_board_is_bounded() -> None:
