@@ -34,7 +34,7 @@ def check_sequence(steps: Sequence[Step], tallies: Sequence[Tally | None], profi
         if tally is not None and isinstance(step, (Pulse, Scan))
     )
     most = profile.envelope.batch_energy_j
-    if not total <= most * (1 + 1e-9):
+    if total > most * (1 + 1e-9):
         raise LimitError(
             f"these steps put {total:.3g} J into the chip, {most:g} J is the most at once (batch_energy_j of its "
             "envelope); split them, or raise it if the chip bears more"

@@ -149,7 +149,7 @@ class ChipProfile(StrictModel):
         return [
             f"{what} = {value:g} is beyond the envelope's {most:g}; lower it, or widen [envelope] if the chip bears it"
             for what, value, most in found
-            if not value <= most * slack
+            if value > most * slack
         ]
 
     def _arc2_problems(self) -> Iterator[str]:

@@ -164,12 +164,14 @@ def test_unplugged_during_a_frame(exact_board: EmulatedBoard, tmp_path: Path, mo
         with pytest.raises(LinkLostError, match="check cable and power"):
             work(chip)
     weights = exact_board.weights(0)
+    session = chip.identity.session  # type: ignore[attr-defined]
     with pytest.raises(LinkLostError):
         chip.close()
     exact_board.start_firmware()
     with untouched(exact_board, tmp_path):
         pass
     with open_on(exact_board, tmp_path) as chip:
+        assert chip.identity.session != session  # type: ignore[attr-defined]
         chip.keep_journal(tmp_path / "j", resume=True)
         chip.arm()
         work(chip, times=2)  # the second is uncertain: read, not pulsed

@@ -1,5 +1,6 @@
 """Promises 1 and 10: energy of a sequence, pulses in a device's life, at the edge, over every way to pulse."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -18,7 +19,8 @@ from rpudriver.backends.hardware.endurance import DeviceCounters
 from rpudriver.backends.hardware.profile import load_chip
 from rpudriver.backends.registry import make
 from rpudriver.backends.updates import Drawing, Update
-from rpudriver.errors import JournalError, LimitError
+from rpudriver.backends.validation import Limits
+from rpudriver.errors import BackendError, JournalError, LimitError
 from rpudriver.trains import TrainSource, counted_pulses
 from rpudriver.types import Array, Cell, Port, Pulse
 
@@ -105,6 +107,32 @@ def test_a_device_gets_no_pulse_beyond_its_budget(name: str, sent: list[bytes], 
     with opened(tmp_path, device_pulses=2 * most) as chip:  # counted over openings
         way(chip, chip.allocate("W", 2, 2, cell))
         assert (chip.wear().most, len(sent)) == (2 * most, 2)
+
+
+@pytest.mark.parametrize("limits", [Limits(max_bl=39), Limits(max_device_pulses=39)], ids=["bl", "pulses"])
+def test_trains_that_the_board_would_draw_keep_to_what_is_armed(
+    limits: Limits, sent: list[bytes], tmp_path: Path
+) -> None:
+    with opened(tmp_path) as chip:
+        array = chip.allocate("W", 2, 2)
+        chip.arm(limits)
+        with pytest.raises(LimitError, match="39"):
+            drawn(chip, array)
+        assert (sent, chip.wear().total) == ([], 0)
+        chip.arm(Limits(max_bl=40, max_device_pulses=40))
+        drawn(chip, array)
+        assert len(sent) == 1
+
+
+def test_trains_that_the_board_would_draw_go_the_way_of_their_kind(sent: list[bytes], tmp_path: Path) -> None:
+    for polarity, sends in (("down", 0), ("up", 1)):
+        path = tmp_path / f"{polarity}.toml"
+        path.write_text(PROFILE.read_text().replace("[kinds.update]", f'[kinds.update]\npolarity = "{polarity}"'))
+        with make("dry-run", chip=str(path), state=str(tmp_path)) as chip:
+            chip.arm()
+            with contextlib.nullcontext() if sends else pytest.raises(BackendError):
+                drawn(chip, chip.allocate("W", 2, 2))
+            assert len(sent) == sends
 
 
 def test_pulses_are_counted_before_they_are_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

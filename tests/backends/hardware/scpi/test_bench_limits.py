@@ -8,7 +8,7 @@ import pytest
 from rpudriver.backends.hardware.driver import Settings
 from rpudriver.backends.hardware.profile import load_chip
 from rpudriver.backends.hardware.scpi.bench import ScpiBench
-from rpudriver.backends.hardware.scpi.link import Link
+from rpudriver.backends.hardware.scpi.link import PATIENCE_S, Link
 from rpudriver.backends.validation import Limits
 from rpudriver.errors import BoardError, NotArmedError
 from tests.backends.hardware.batches import one_hot_read, pulses
@@ -98,6 +98,23 @@ def test_kinds_that_the_wiring_cannot_give_are_not_armed(
         driver.arm(replace(SETTINGS, kinds=(kind,)))
     assert len(sent) == before
     driver.arm(replace(SETTINGS, kinds=(replace(kind, ways=0), SETTINGS.kinds[UPDATE])))  # never fired
+
+
+def test_every_wait_for_an_instrument_has_a_limit() -> None:
+    """Three seconds, and as long as the message takes by itself; opening as well."""
+    opened: list[dict[str, int]] = []
+    instrument = Instrument([])
+
+    def opener(address: str, **waits: int) -> Instrument:
+        opened.append(waits)
+        return instrument
+
+    link = Link(opener, "source", patience=0.25)
+    for seconds in (0.0, 1.5):
+        link.ask("*IDN?", seconds)
+        assert vars(instrument)["timeout"] == 1000 * (0.25 + seconds)
+    assert opened == [{"open_timeout": 250, "timeout": 250}]
+    assert PATIENCE_S == 3.0
 
 
 def test_what_is_armed_is_told_to_the_instruments(driver: ScpiBench, sent: list[str]) -> None:
