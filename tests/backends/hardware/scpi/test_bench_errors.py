@@ -7,7 +7,7 @@ import torch
 
 from rpudriver.backends.hardware.emulator.bench import EmulatedBench
 from rpudriver.backends.hardware.scpi.link import Link
-from rpudriver.errors import ComplianceError, LinkLostError, NotArmedError
+from rpudriver.errors import BoardError, ComplianceError, LinkLostError, NotArmedError
 from rpudriver.trains import counted_pulses
 from rpudriver.types import Array, Pulse, Read
 from tests.backends.hardware.scpi.benches import ask, at_rest, exact_bench, open_bench, profile_with, tapped
@@ -49,6 +49,22 @@ def test_an_error_of_any_instrument_ends_a_batch_at_rest(
         assert at_rest(exact_bench)
         with pytest.raises(NotArmedError):
             chip.run([pulse(array)])
+
+
+@pytest.mark.parametrize(
+    ("name", "question", "reply", "words"),
+    [
+        ("matrix", "slot[2].idn", b"Empty Slot\n", "slot 2 of the matrix holds 'Empty Slot'"),
+        ("source", "*LANG?", b"TSP\n", r"speaks TSP: send \*LANG SCPI"),
+    ],
+)
+def test_an_instrument_that_is_set_up_otherwise_does_not_open(
+    name: str, question: str, reply: bytes, words: str, exact_bench: EmulatedBench, tmp_path: Path
+) -> None:
+    with tapped(exact_bench, name) as (options, taps):
+        taps[name].answer = lambda message, found: reply if question in message else found
+        with pytest.raises(BoardError, match=words):
+            open_bench(exact_bench, tmp_path, **options)
 
 
 def test_the_current_limit_is_a_flag_of_reads_as_well(exact_bench: EmulatedBench, tmp_path: Path) -> None:
