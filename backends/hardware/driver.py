@@ -5,12 +5,22 @@ as they are, other drivers decode them (`rpudriver.backends.hardware.operations`
 limits and one accounting for all of them.
 """
 
+import contextlib
 import struct
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum
 from typing import ClassVar, Self, final
 
+from rpudriver.errors import BoardError
+
+ATTEMPTS = 3  # to have a batch done by an instrument that falls asleep
 _TICKET = struct.Struct("<III")
+
+
+class StaleTicketError(BoardError):
+    """A batch was not done, and its number went to something else: `Driver.stamp` has to give it another."""
 
 
 @final
@@ -57,9 +67,21 @@ class Reply:
 
 
 @final
+class Fate(Enum):
+    """What is known of a batch whose reply never came, where there is no reply any more."""
+
+    NOT_YET = "not done so far: it still may be, under its number, if it is on its way"
+    NOT_DONE = "not done, and it cannot be any more under its number"
+    UNKNOWN = "nobody can tell"
+
+
+@final
 @dataclass(frozen=True)
 class KindCodes:
-    """A kind of pulse in converter codes, as in ARM; rails are (row active, row rest, column active, column rest)."""
+    """A kind of pulse in converter codes, as in ARM; rails are (row active, row rest, column active, column rest).
+
+    Where lines float, those that are not active are connected to nothing, and one cross-point is fired at a time.
+    """
 
     up: tuple[int, int, int, int]
     down: tuple[int, int, int, int]
@@ -67,6 +89,20 @@ class KindCodes:
     ways: int  # bit 0 up, bit 1 down
     width_ns: int
     gap_ns: int
+    floating: bool = False
+
+    @property
+    def most_half(self) -> tuple[int, int]:
+        """The largest codes, up and down, across devices of which one line or none is selected."""
+        return self._half(self.up), self._half(self.down)
+
+    def _half(self, rails: tuple[int, int, int, int]) -> int:
+        row, row_rest, column, column_rest = rails
+        if self.floating:  # potentials of floating lines lie anywhere between those of the driven ones
+            return abs(row - column)
+        if self.gate:  # rows that are not selected see nothing
+            return abs(row - column_rest)
+        return max(abs(row - column_rest), abs(row_rest - column), abs(row_rest - column_rest))
 
 
 @final
@@ -153,21 +189,31 @@ class Driver(ABC):
             If it cannot be known whether it was done: `settle` is to find out, with the next connection.
         NotArmedError
             If the instrument is not armed, or not any more; nothing was done.
+        StaleTicketError
+            If the instrument had to be armed again, which took the number; nothing was done.
         BoardError
             If it was refused; nothing was done.
         """
 
-    @abstractmethod
-    def settle(self, ticket: Ticket, operations: bytes) -> Reply | None:
-        """Return what became of a batch whose reply never came, None where nobody can tell: it is never sent anew.
+    @final
+    def send(self, ticket: Ticket, operations: bytes, note: Callable[[Ticket], None] = lambda ticket: None) -> Reply:
+        """Do what `run` does; where the ticket has become stale, under another one, which `note` is told before."""
+        for _ in range(ATTEMPTS - 1):
+            with contextlib.suppress(StaleTicketError):
+                return self.run(ticket, operations)
+            ticket = self.stamp(operations)
+            note(ticket)
+        return self.run(ticket, operations)
 
-        A batch that is known not to have been done is done now. To be called before `arm`, after which an instrument
-        may not remember.
+    @abstractmethod
+    def settle(self, ticket: Ticket, operations: bytes) -> Reply | Fate:
+        """Return what became of a batch whose reply never came: its reply, if it was done. Nothing is done by this.
+
+        To be called before `arm`, after which an instrument may not remember; and again after it, for `arm` takes the
+        number of a batch that has not been done.
 
         Raises
         ------
-        NotArmedError
-            If the batch was not done, and the instrument is not armed: arm it, then settle again.
         LinkLostError
             If the link broke once more: settle with the next connection.
         """
