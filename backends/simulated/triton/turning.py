@@ -42,7 +42,7 @@ def turn(trains: Sequence[torch.Tensor], slots: int, out: tuple[torch.Tensor, to
 
 @triton.jit
 def _places(lines, line, samples, words, group, bit):  # type: ignore[no-untyped-def]
-    """Return where the lines of a sample of a group lie in arrays ``[B, n]``, which word it is, and which lines exist."""
+    """Return where the lines of a sample lie in arrays ``[B, n]``, which word it is, and which lines exist."""
     piece = group * _GROUP + bit
     return (piece // words).to(tl.int64) * lines + line, piece % words, line < tl.where(piece < samples, lines, 0)
 
