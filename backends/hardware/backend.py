@@ -23,6 +23,7 @@ from rpudriver.backends.hardware.driver import Driver, Identity
 from rpudriver.backends.hardware.encoding import CodeForm, Piece, Room, Timing
 from rpudriver.backends.hardware.endurance import DeviceCounters, Wear
 from rpudriver.backends.hardware.journal import Durability, Journal
+from rpudriver.backends.hardware.journal_file import refuse_existing
 from rpudriver.backends.hardware.journal_records import Header
 from rpudriver.backends.hardware.ledger import Ledger
 from rpudriver.backends.hardware.limits import check_sequence
@@ -103,8 +104,11 @@ class HardwareBackend(CrossbarBackend):
         return self._care.journals
 
     def keep_journal(self, path: Path, resume: bool) -> None:
-        begin = Journal.resume if resume and path.exists() else Journal.create
-        self._ledger.use(begin(path, self._header(), self._care.durable))
+        if resume and path.exists():
+            self._ledger.go_on(Journal.resume(path, self._header(), self._care.durable))
+        else:
+            refuse_existing(path)
+            self._ledger.begin(lambda: Journal.create(path, self._header(), self._care.durable))
 
     def _header(self) -> Header:
         return Header(self._profile.chip, self.fingerprint, self._profile.digest())

@@ -113,7 +113,7 @@ class Journal:
         return journal
 
     def _open(self, header: Header) -> None:
-        content = {"version": VERSION, **asdict(header), "date": _now()}
+        content = {"version": VERSION, **asdict(header), "date": now()}
         self._append(Type.OPEN, json.dumps(content).encode())
 
     @property
@@ -169,7 +169,7 @@ class Journal:
 
     def note(self, text: str, **fields: Any) -> None:
         """Note something for people; fields are what JSON can say."""
-        self._append(Type.NOTE, json.dumps({"text": text, "date": _now(), **fields}).encode())
+        self._append(Type.NOTE, json.dumps({"text": text, "date": now(), **fields}).encode())
 
     def lookup(self, number: int) -> Entry:
         """Return a batch, read from the file.
@@ -280,5 +280,6 @@ def _check_header(path: Path, first: Line, header: Header) -> None:
             )
 
 
-def _now() -> str:
+def now() -> str:
+    """Return the date as journals have it."""
     return datetime.now().astimezone().isoformat(timespec="milliseconds")

@@ -13,7 +13,7 @@ from typing import final
 from rpudriver.backends.hardware import operations as wire
 from rpudriver.backends.hardware.driver import Driver, Fate, Reply, Ticket
 from rpudriver.backends.hardware.encoding import CodeForm, Room, read_pieces
-from rpudriver.backends.hardware.journal import Journal
+from rpudriver.backends.hardware.journal import Journal, now
 from rpudriver.backends.hardware.journal_records import Entry
 from rpudriver.errors import ComplianceError, JournalError, LinkLostError, NotArmedError
 
@@ -28,13 +28,15 @@ class Ledger:
     Parameters
     ----------
     driver : the instrument, connected.
-    open_journal : makes a journal of its own for a run that was not given one.
+    make_journal : makes a journal of its own for a run that was not given one.
     form : of input codes, for reading devices back.
     """
 
-    def __init__(self, driver: Driver, open_journal: Callable[[], Journal], form: CodeForm) -> None:
-        self._driver, self._open, self._form = driver, open_journal, form
-        self._journal: Journal | None = None
+    def __init__(self, driver: Driver, make_journal: Callable[[], Journal], form: CodeForm) -> None:
+        self._driver, self._make, self._form = driver, make_journal, form
+        self._journal: Journal | None = None  # from the first batch on: a run that sends nothing leaves none
+        self._chosen = False  # the run was given a journal
+        self._notes: list[tuple[str, str]] = []  # and their dates, until there is a journal
         self.position = 0  # of the next batch
         self._broken_off: str | None = None  # the error that the program was told at this position
         self._unread: int | None = None  # a batch that is uncertain, and that the program will not ask for
@@ -43,15 +45,27 @@ class Ledger:
     def journal(self) -> Journal:
         """The journal of this run."""
         if self._journal is None:
-            self._journal = self._open()
+            self._journal = self._make()
+            for text, date in self._notes:
+                self._journal.note(text, date=date)
+            self._notes.clear()
         return self._journal
 
-    def use(self, journal: Journal) -> None:
-        """Take a journal, from its beginning, and find out what became of a batch that was in flight."""
-        if self._journal is not None:
-            raise JournalError(f"this run already writes {self._journal.path}; open the chip anew for another journal")
+    def begin(self, make_journal: Callable[[], Journal]) -> None:
+        """Take what makes the journal of a new run, which happens with the first batch."""
+        self._choose()
+        self._make = make_journal
+
+    def go_on(self, journal: Journal) -> None:
+        """Take the journal of a run, from its beginning, and find out what became of a batch that was in flight."""
+        self._choose()
         self._journal, self.position = journal, 0
         self.settle()
+
+    def _choose(self) -> None:
+        if self._chosen or self._journal is not None:
+            raise JournalError("this run has a journal already; open the chip anew for another one")
+        self._chosen = True
 
     def settle(self) -> None:
         """Find out what became of the batch in flight, if there is one; to be called before and after arming.
@@ -79,10 +93,11 @@ class Ledger:
         JournalError
             If the journal does not reach that far.
         """
-        if not 0 <= position <= self.journal.batches:
+        batches = 0 if self._journal is None else self._journal.batches
+        if not 0 <= position <= batches:
+            where = "this run has no journal yet" if self._journal is None else f"{self._journal.path} holds {batches}"
             raise JournalError(
-                f"the snapshot was taken after batch {position}, but {self.journal.path} holds {self.journal.batches}; "
-                "resume with the journal of that run"
+                f"the snapshot was taken after batch {position}, but {where}; resume with the journal of that run"
             )
         self.position, self._broken_off = position, None
 
@@ -241,13 +256,15 @@ class Ledger:
         return self._driver.send(self._driver.stamp(operations), operations).records
 
     def note(self, text: str) -> None:
-        """Write a line for people, if anything has been written yet."""
+        """Write a line for people."""
         log.info(text)
-        if self._journal is not None:
-            try:
-                self._journal.note(text)
-            except JournalError as error:  # nothing depends on it, and outputs have to go idle on a full disk, too
-                log.warning("not in the journal: %s", error)
+        if self._journal is None:
+            self._notes.append((text, now()))
+            return
+        try:
+            self._journal.note(text)
+        except JournalError as error:  # nothing depends on it, and outputs have to go idle on a full disk, too
+            log.warning("not in the journal: %s", error)
 
     def close(self) -> None:
         """Close the journal."""
