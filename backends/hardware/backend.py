@@ -111,10 +111,12 @@ class HardwareBackend(CrossbarBackend):
             self._ledger.begin(lambda: Journal.create(path, self._header(), self._care.durable))
 
     def _header(self) -> Header:
-        return Header(self._profile.chip, self.fingerprint, self._profile.digest())
+        return Header(
+            self._profile.chip, self.fingerprint, self._profile.digest(), self._profile.converters.input_bits
+        )
 
     def _own_journal(self) -> Journal:
-        name = f"{datetime.now():%Y-%m-%d-%H%M%S}-{os.getpid()}-{secrets.token_hex(2)}.journal"
+        name = f"{datetime.now():%Y-%m-%d-%H%M%S}-{os.getpid()}-{secrets.token_hex(6)}.journal"
         self._care.journals.mkdir(parents=True, exist_ok=True)
         return Journal.create(self._care.journals / name, self._header(), self._care.durable)
 
