@@ -64,6 +64,7 @@ class Capabilities(StrictModel):
     longest_bl: Annotated[int, Field(ge=1)]
     transposed_reads: bool
     summed_reads: bool
+    parallel_pulses: bool = True  # all devices whose lines fire in a slot; else one after the other, a slot for each
     output_noise: NonNegative = 0.0  # s_mv, standard deviation of one read, chip units
     read_time_s: NonNegative
     read_energy_j: NonNegative  # of one output line of one read

@@ -36,6 +36,10 @@ class Tally(NamedTuple):
     up: bool
     down: bool
 
+    def apart(self) -> "Tally":
+        """Return what it is where devices are pulsed one after the other: a slot and two lines for each pulse."""
+        return self._replace(line_pulses=2 * self.coincidences, slots=self.coincidences)
+
 
 def tally(trains: PulseTrains) -> Tally:
     """Go through the trains once, on the CPU."""

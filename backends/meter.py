@@ -70,6 +70,7 @@ class CostMeter:
 
     def _add_trains(self, kind: str, samples: int, tally: Tally, repeat: int, capabilities: Capabilities) -> None:
         pulse = capabilities.kinds[kind]
+        tally = tally if capabilities.parallel_pulses else tally.apart()
         self.samples += repeat * samples
         self.line_pulses += repeat * tally.line_pulses
         self.coincidences += repeat * tally.coincidences

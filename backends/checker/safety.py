@@ -126,11 +126,12 @@ def cost_counted(bench: Bench) -> None:
     read = Read(((array, 1.0),), torch.zeros(5, array.n_in))
     bench.chip.run([Pulse(array, trains(x, d), repeat=4), read, Wait(0.25)])
     now = bench.chip.status().cost
-    kind = bench.capabilities.kinds["update"]
-    time = 4 * slots * (kind.width_s + bench.capabilities.slot_gap_s) + 5 * bench.capabilities.read_time_s + 0.25
+    kind, parallel = bench.capabilities.kinds["update"], bench.capabilities.parallel_pulses
+    passing = 4 * slots if parallel else 8  # else each pulse of a device has a slot and two lines for itself
+    time = passing * (kind.width_s + bench.capabilities.slot_gap_s) + 5 * bench.capabilities.read_time_s + 0.25
     for key, expected in (
         ("samples", 4.0),
-        ("line_pulses", 4.0 * (slots + 2)),
+        ("line_pulses", 4.0 * (slots + 2) if parallel else 2 * 8.0),
         ("coincidences", 8.0),
         ("reads", 5.0),
         ("chip_time_s", time),

@@ -4,6 +4,7 @@ The order of a call: the base class validates all steps, `_admit` holds them aga
 endurance of its devices, then they are encoded whole, and only then the first byte leaves.
 """
 
+import contextlib
 import logging
 import os
 import secrets
@@ -86,13 +87,11 @@ class HardwareBackend(CrossbarBackend):
         self._ledger.note(f"idle: outputs of {self._profile.chip} at rest")
 
     def close(self) -> None:
-        try:
+        with contextlib.ExitStack() as stack:  # all of it, whatever fails on the way; the lock goes last
+            for end in (self._care.owner.release, self._care.counters.close, self._driver.close, self._ledger.close):
+                stack.callback(end)
+            stack.callback(shutdown.forget, self)
             super().close()
-        finally:
-            self._ledger.close()
-            self._driver.close()
-            self._care.counters.close()
-            self._care.owner.release()
 
     def wear(self) -> Wear:
         """Return how much of the endurance of the devices is used up."""
@@ -111,9 +110,7 @@ class HardwareBackend(CrossbarBackend):
             self._ledger.begin(lambda: Journal.create(path, self._header(), self._care.durable))
 
     def _header(self) -> Header:
-        return Header(
-            self._profile.chip, self.fingerprint, self._profile.digest(), self._profile.converters.input_bits
-        )
+        return Header(self._profile.chip, self.fingerprint, self._profile.digest(), self._profile.converters.input_bits)
 
     def _own_journal(self) -> Journal:
         name = f"{datetime.now():%Y-%m-%d-%H%M%S}-{os.getpid()}-{secrets.token_hex(6)}.journal"
@@ -139,7 +136,8 @@ class HardwareBackend(CrossbarBackend):
     def _update(self, update: Update, vector: int, bounds: Bounds) -> Done | None:
         """Let the board draw long trains: up to 32 slots, the slots themselves are fewer bytes than what draws them."""
         drawing = update.drawing
-        if drawing.max_bl <= 32 or len(update.reads.columns) or not self._driver.draws_trains:
+        slots_do = drawing.max_bl <= 32 or not self._profile.parallel_pulses  # how many cross-points it will be, counts
+        if slots_do or len(update.reads.columns) or not self._driver.draws_trains:
             return None
         step = Pulse(update.array, update.draw())
         found = tally(step.trains)
@@ -162,7 +160,8 @@ class HardwareBackend(CrossbarBackend):
         return Done(ReadResult(nothing, nothing > 0), found)
 
     def _timing(self, kind: str) -> Timing:
-        return Timing(self._kinds[kind], self._slot_ns[self._kinds[kind]])
+        number = self._kinds[kind]
+        return Timing(number, self._slot_ns[number], apart=not self._profile.parallel_pulses)
 
     def _execute(self, steps: Sequence[Numbered]) -> Sequence[ReadResult]:
         pieces, owners = list[Piece](), list[int]()  # of which step a piece is

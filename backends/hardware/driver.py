@@ -78,7 +78,10 @@ class Fate(Enum):
 @final
 @dataclass(frozen=True)
 class KindCodes:
-    """A kind of pulse in converter codes, as in ARM; rails are (row active, row rest, column active, column rest)."""
+    """A kind of pulse in converter codes, as in ARM; rails are (row active, row rest, column active, column rest).
+
+    Where lines float, those that are not active are connected to nothing, and one cross-point is fired at a time.
+    """
 
     up: tuple[int, int, int, int]
     down: tuple[int, int, int, int]
@@ -86,6 +89,20 @@ class KindCodes:
     ways: int  # bit 0 up, bit 1 down
     width_ns: int
     gap_ns: int
+    floating: bool = False
+
+    @property
+    def most_half(self) -> tuple[int, int]:
+        """The largest codes, up and down, across devices of which one line or none is selected."""
+        return self._half(self.up), self._half(self.down)
+
+    def _half(self, rails: tuple[int, int, int, int]) -> int:
+        row, row_rest, column, column_rest = rails
+        if self.floating:  # potentials of floating lines lie anywhere between those of the driven ones
+            return abs(row - column)
+        if self.gate:  # rows that are not selected see nothing
+            return abs(row - column_rest)
+        return max(abs(row - column_rest), abs(row_rest - column), abs(row_rest - column_rest))
 
 
 @final

@@ -41,10 +41,11 @@ class Piece(NamedTuple):
 
 
 class Timing(NamedTuple):
-    """Number of a kind of pulse, and how long one slot of it takes."""
+    """Number of a kind of pulse, how long one slot of it takes, and whether each device has slots for itself."""
 
     kind: int
     slot_ns: int
+    apart: bool = False
 
 
 @native.compiled
@@ -101,11 +102,24 @@ def _put_side(out, at, words, negative, bl, fires, signs, lines):  # type: ignor
 
 
 @native.compiled
-def _put_samples(out, at, room, arrays, first, most_slots):  # type: ignore[no-untyped-def]
+def _cross_points(x_words, d_words):  # type: ignore[no-untyped-def]
+    """Return how many pulses devices get from a sample, all devices together."""
+    count = 0
+    for i in range(len(d_words)):
+        for word in range(d_words.shape[1]):
+            row = d_words[i, word]
+            if row != 0:
+                for j in range(len(x_words)):
+                    count += native.popcount(np.uint32(row & x_words[j, word]))
+    return count
+
+
+@native.compiled
+def _put_samples(out, at, room, arrays, first, most_slots, apart):  # type: ignore[no-untyped-def]
     """Append samples from `first` on while they fit; return the place after them, the next sample and the slots.
 
-    Slots are those of all phases. A sample is appended where its largest possible size fits, so that nothing has to
-    be taken back.
+    Slots are those of all phases, or one for each pulse of a device where each has its own. A sample is appended where
+    its largest possible size fits, so that nothing has to be taken back.
     """
     x_words, d_words, x_negative, d_negative, bl = arrays
     columns, rows = x_words.shape[1], d_words.shape[1]
@@ -117,14 +131,16 @@ def _put_samples(out, at, room, arrays, first, most_slots):  # type: ignore[no-u
         largest = (
             2 + 2 * ((columns + 7) // 8 + (rows + 7) // 8) + (columns * length + 7) // 8 + (rows * length + 7) // 8
         )
-        if at + largest > room or (slots + 4 * length > most_slots and b > first):
+        points = _cross_points(x_words[b], d_words[b]) if apart else 4 * length
+        if at + largest > room or (slots + points > most_slots and b > first):
             break
         out[at], out[at + 1] = _U8(length & 255), _U8(length >> 8)
         at += 2
         if length > 0:
             at, x_plus, x_minus = _put_side(out, at, x_words[b], x_negative[b], length, fires, signs, lines)
             at, d_plus, d_minus = _put_side(out, at, d_words[b], d_negative[b], length, fires, signs, lines)
-            slots += length * (np.int64(x_plus) + np.int64(x_minus)) * (np.int64(d_plus) + np.int64(d_minus))
+            phases = (np.int64(x_plus) + np.int64(x_minus)) * (np.int64(d_plus) + np.int64(d_minus))
+            slots += points if apart else length * phases
         b += 1
     return at, b, slots
 
@@ -145,7 +161,8 @@ def pulse_pieces(
         return once
     if len(once) > 1 or once[0].ns == 0:
         return once * repeat
-    at_once = min(repeat, room.ns // once[0].ns, LARGEST_FIELD)
+    samples = wire.PULSE_HEAD.unpack_from(once[0].data, wire.OPERATION.size)[6]
+    at_once = min(repeat, room.ns // once[0].ns, LARGEST_FIELD // samples)
     counts = [at_once] * (repeat // at_once) + ([repeat % at_once] if repeat % at_once else [])
     return [_repeated(once[0], count) for count in counts]
 
@@ -155,7 +172,7 @@ def _passes(where: Rectangle, timing: Timing, trains: PulseTrains, flip: bool, r
     out, arrays, first, found = np.empty(room.request, _U8), trains.arrays, 0, []
     limit = min(room.request, wire.OPERATION.size + LARGEST_FIELD)
     while first < len(trains):
-        stop, after, slots = _put_samples(out, _PULSE_SIZE, limit, arrays, first, most)
+        stop, after, slots = _put_samples(out, _PULSE_SIZE, limit, arrays, first, most, timing.apart)
         if after == first or slots > most:
             raise LimitError(
                 f"a sample of BL {int(trains.bl[first])} on {where.rows} x {where.columns} devices fits no frame "

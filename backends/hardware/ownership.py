@@ -1,5 +1,6 @@
 """One owner at a time: locks on a chip and on where it is, which the kernel releases however their process ends."""
 
+import contextlib
 import fcntl
 import os
 import sys
@@ -59,10 +60,11 @@ class Ownership:
             file.seek(0)
             who = file.read().strip() or "another process"
             raise OwnerError(f"{what} is in use by {who}; end that first") from None
-        file.truncate(0)
         program = Path(sys.argv[0]).name
-        file.write(f"process {os.getpid()} ({program}) since {datetime.now():%Y-%m-%d %H:%M:%S}{note}\n")
-        file.flush()
+        us = f"process {os.getpid()} ({program}) since {datetime.now():%Y-%m-%d %H:%M:%S}{note}\n"
+        with contextlib.suppress(OSError):  # on a full disk nobody learns who we are; the lock holds
+            os.ftruncate(file.fileno(), 0)
+            os.write(file.fileno(), us.encode())
 
     def release(self) -> None:
         """Give the chip up; doing so twice is harmless."""

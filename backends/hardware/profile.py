@@ -16,18 +16,20 @@ from rpudriver.backends.hardware.arc2 import wiring
 from rpudriver.backends.hardware.driver import KindCodes, Settings
 from rpudriver.backends.validation import Limits
 from rpudriver.config.model import StrictModel, did_you_mean, parse, read_toml
-from rpudriver.errors import ConfigError
+from rpudriver.errors import BoardError, ConfigError
 
 CHIPS = Path(__file__).parent / "chips"
 WAYS = {"up": 1, "down": 2, "both": 3}
 
 # Rails in parts of the volts across a selected device: (row active, row rest, column active, column rest).
 # V/2: half-selected devices see half, others nothing. V/3: all others see a third. With a transistor in each cell the
-# columns carry all of the volts, and only the rows whose gates are open conduct.
+# columns carry all of the volts, and only the rows whose gates are open conduct. Floating: what is not active is
+# connected to nothing, and other devices see what the conductances make of it, all of the volts at worst.
 SCHEMES: dict[str, tuple[float, float, float, float]] = {
     "v/2": (1 / 2, 0.0, -1 / 2, 0.0),
     "v/3": (1.0, 1 / 3, 0.0, 2 / 3),
     "1t1r": (0.0, 0.0, -1.0, 0.0),
+    "floating": (1 / 2, 0.0, -1 / 2, 0.0),
 }
 
 
@@ -92,12 +94,13 @@ class ChipProfile(StrictModel):
 
     source: str
     chip: Annotated[str, Field(min_length=1, max_length=16, pattern=r"^[\x21-\x7e]+$")]  # the board says who it is
+    firmware: Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")] | None = None  # no other is used; None: any
     rows: Annotated[int, Field(ge=1, le=4096)]
     columns: Annotated[int, Field(ge=1, le=4096)]
     arrays: Annotated[int, Field(ge=1, le=255)]
     longest_bl: Annotated[int, Field(ge=1, le=65535)]
     transposed_reads: bool
-    biasing: Literal["v/2", "v/3", "1t1r"]
+    biasing: Literal["v/2", "v/3", "1t1r", "floating"]
     siemens_per_unit: Positive
     output_noise: NonNegative = 0.0  # s_mv of one read, chip units
     read_energy_j: NonNegative = 0.0
@@ -111,6 +114,8 @@ class ChipProfile(StrictModel):
 
     @model_validator(mode="after")
     def _inside_its_envelope(self) -> "ChipProfile":
+        if self.firmware is not None and self.bench is not None:
+            raise ValueError("firmware is that of a board or of ArC TWO, not of a bench: remove the key")
         for problem in (*self._problems(), *self._arc2_problems()):
             raise ValueError(problem)
         return self
@@ -125,12 +130,16 @@ class ChipProfile(StrictModel):
             found.append((f"kinds.{name}.gate_volts", kind.gate_volts, e.gate_volts))
             if self.biasing == "1t1r" and not kind.gate_volts:
                 return [f"kinds.{name}.gate_volts = 0 with biasing 1t1r: give the volts that open a row's transistors"]
+            if self.floating and kind.gate_volts:
+                return [f"kinds.{name}.gate_volts = {kind.gate_volts:g} with biasing floating: choose 1t1r"]
             for way, volts in (("volts_up", kind.volts_up), ("volts_down", -kind.volts_down)):
                 where = f"kinds.{name}.{way} with biasing {self.biasing}"
                 line = max(abs(row), abs(row_rest), abs(column), abs(column_rest)) * volts
                 others = max(abs(row - column_rest), abs(row_rest - column), abs(row_rest - column_rest)) * volts
                 if self.biasing == "1t1r":  # rows that are not selected do not conduct
                     others = abs(row - column_rest) * volts
+                if self.floating:  # their potentials lie anywhere between those of the driven lines
+                    others = volts
                 found += [
                     (f"{where}, across a device", volts, e.cell_volts),
                     (f"{where}, on a line", line, e.line_volts),
@@ -140,7 +149,7 @@ class ChipProfile(StrictModel):
         return [
             f"{what} = {value:g} is beyond the envelope's {most:g}; lower it, or widen [envelope] if the chip bears it"
             for what, value, most in found
-            if not value <= most * slack
+            if value > most * slack
         ]
 
     def _arc2_problems(self) -> Iterator[str]:
@@ -148,13 +157,36 @@ class ChipProfile(StrictModel):
         if self.arc2 is None:
             return
         yield from self.arc2.problems(self.rows, self.columns)
-        if self.arrays != 1 or self.biasing == "1t1r":
-            yield f"arc2: {self.arrays} arrays with biasing {self.biasing}; it serves one array without gate lines"
+        if self.arrays != 1 or self.biasing not in ("v/2", "v/3"):
+            yield f"arc2: {self.arrays} arrays with biasing {self.biasing}; it serves one array, with v/2 or v/3"
         if self.envelope.line_volts > wiring.LARGEST_VOLTS:
             yield f"envelope.line_volts = {self.envelope.line_volts:g}; ArC TWO has {wiring.LARGEST_VOLTS:g} V at most"
         for name, kind in self.kinds.items():
             if not wiring.SHORTEST_NS <= round(kind.width_s * 1e9) <= wiring.LONGEST_NS:
                 yield f"kinds.{name}.width_s = {kind.width_s:g}; ArC TWO pulses for 40e-9 .. 0.5 s"
+
+    def check_firmware(self, found: str) -> None:
+        """Refuse an instrument whose firmware is not the one that the profile names.
+
+        Raises
+        ------
+        BoardError
+        """
+        if self.firmware not in (None, found):
+            raise BoardError(
+                f"the firmware is {found}, the profile of {self.chip!r} names {self.firmware}: load that one, or try "
+                "the new one without a chip, then change the profile"
+            )
+
+    @property
+    def floating(self) -> bool:
+        """Whether lines that are not active float."""
+        return self.biasing == "floating"
+
+    @property
+    def parallel_pulses(self) -> bool:
+        """Whether a slot pulses all devices whose lines fire in it at once."""
+        return not self.floating and self.bench is None
 
     @property
     def read_volts(self) -> float:
@@ -198,6 +230,7 @@ class ChipProfile(StrictModel):
             longest_bl=self.longest_bl,
             transposed_reads=self.transposed_reads,
             summed_reads=False,  # sums are made on the host, one read for each array
+            parallel_pulses=self.parallel_pulses,
             output_noise=self.output_noise,
             read_time_s=self.timing.read_s,
             read_energy_j=self.read_energy_j,
@@ -237,6 +270,7 @@ class ChipProfile(StrictModel):
             ways=WAYS[kind.polarity] if armed is None or name in armed else 0,
             width_ns=round(kind.width_s * 1e9),
             gap_ns=round(self.timing.slot_gap_s * 1e9),
+            floating=self.floating,
         )
 
 

@@ -68,8 +68,9 @@ class Arc2Driver(Driver):
 
     def connect(self) -> Identity:
         """See `Driver.connect`. Starts the child process and looks for the instrument; does not open it."""
-        version = self._start()
         digest = hashlib.sha256(self._firmware.read_bytes()).hexdigest()[:16]
+        self._profile.check_firmware(digest)
+        version = self._start()
         return Identity(
             chip=self._profile.chip,  # the instrument cannot tell what is in its socket
             firmware=f"libarc2 {version}, firmware {digest}",

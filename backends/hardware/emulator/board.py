@@ -138,8 +138,13 @@ class EmulatedBoard(Closing):
 
 
 def board_defines(profile: ChipProfile) -> dict[str, int | str]:
-    """Return what a board has to be built with for a profile; its own limits are those of ``board.h``."""
+    """Return what a board has to be built with for a profile; its own limits are those of ``board.h``.
+
+    Where lines float, all devices must bear what half-selected ones are spared otherwise: that limit is the profile's.
+    """
+    half = round(profile.envelope.half_volts / profile.converters.volts_per_rail_code)
     return {
+        **({"CAPABILITIES": 31, "MAX_HALF": half} if profile.floating else {}),
         "ARRAYS": profile.arrays,
         "ROWS": profile.rows,
         "COLUMNS": profile.columns,

@@ -5,12 +5,15 @@ device's own count of pulses, so this changes nothing.
 """
 
 from dataclasses import dataclass, field
-from typing import NamedTuple, final
+from itertools import groupby
+from typing import final
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from rpudriver.backends.hardware.emulator.coupled import Coupled
+from rpudriver.backends.hardware.emulator.rails import Fired, Floats, Masks, Rails, Switching, Volts
 from rpudriver.backends.hardware.profile import ChipProfile
 from rpudriver.backends.simulated.bank import Bank, new_bank
 from rpudriver.backends.simulated.devices.spec import Preset
@@ -19,93 +22,6 @@ from rpudriver.backends.simulated.update import apply_trains
 from rpudriver.errors import ConfigError
 from rpudriver.keyed import native
 from rpudriver.types import PulseTrains
-
-Floats = npt.NDArray[np.float32]
-Masks = npt.NDArray[np.uint8]
-
-
-class Rails(NamedTuple):
-    """Volts of the rails and of the gates, and the current at which the comparator cuts the output."""
-
-    row_active: float = 0.0
-    row_rest: float = 0.0
-    column_active: float = 0.0
-    column_rest: float = 0.0
-    gate: float = 0.0
-    compliance: float = 0.0
-
-
-class Volts(NamedTuple):
-    """Across a device whose row and column are active, only the row, only the column, neither."""
-
-    selected: float
-    row_only: float
-    column_only: float
-    neither: float
-
-    @classmethod
-    def of(cls, rails: Rails) -> "Volts":
-        """Return what devices see; with gates, only the rows that are active conduct."""
-        row, row_rest, column, column_rest = rails[:4]
-        if rails.gate:
-            return cls(row - column, row - column_rest, 0.0, 0.0)
-        return cls(row - column, row - column_rest, row_rest - column, row_rest - column_rest)
-
-
-class Fired(NamedTuple):
-    """Slots with the same rails: masks of rows and columns ``[count, bytes]``."""
-
-    rails: Rails
-    width_ns: int
-    rows: Masks
-    columns: Masks
-
-
-@dataclass(frozen=True)
-class Switching:
-    """How strongly a pulse acts by its volts and width: nothing below a threshold, in proportion to what is beyond it.
-
-    ``strength = width / width_0 * (|v| - v_th) / (|v_0| - v_th)``, with an update pulse of the profile as 1. The
-    threshold is what makes ``set`` as strong as the profile says, or `DEFAULT` of the update's volts without one.
-    """
-
-    width_ns: float
-    up: tuple[float, float]  # volts of an update pulse and threshold
-    down: tuple[float, float]
-    disturb: float  # strength of a pulse below the threshold
-
-    DEFAULT = 0.75
-
-    @classmethod
-    def of(cls, profile: ChipProfile, disturb: float) -> "Switching":
-        """Return the law that belongs to a chip profile."""
-        update = profile.kinds["update"]
-
-        def threshold(volts: float, stronger: str, other: float) -> float:
-            kind = profile.kinds.get(stronger)
-            if kind is None or abs(other) <= volts:
-                return cls.DEFAULT * volts
-            ratio = kind.strength * update.width_s / kind.width_s
-            found = (ratio * volts - abs(other)) / (ratio - 1) if ratio > 1 else 0.0
-            return found if 0 < found < volts else cls.DEFAULT * volts
-
-        sets, resets = profile.kinds.get("set"), profile.kinds.get("reset")
-        up, down = update.volts_up, -update.volts_down
-        return cls(
-            update.width_s * 1e9,
-            (up, threshold(up, "set", 0.0 if sets is None else sets.volts_up)),
-            (down, threshold(down, "reset", 0.0 if resets is None else resets.volts_down)),
-            disturb,
-        )
-
-    def strength(self, volts: float, width_ns: float) -> float:
-        """Return the strength of a pulse in update pulses, never negative."""
-        if not volts:
-            return 0.0
-        nominal, threshold = self.up if volts > 0 else self.down
-        beyond = (abs(volts) - threshold) / (nominal - threshold)
-        strength = width_ns / self.width_ns * (beyond if beyond > 0 else self.disturb)
-        return 1.0 if abs(strength - 1) < 1e-5 else strength  # codes of converters are not exact volts
 
 
 @native.compiled
@@ -152,6 +68,7 @@ class EmulatedChip:
     def __post_init__(self) -> None:
         shape = self.profile.rows, self.profile.columns
         self._switching = Switching.of(self.profile, self.disturb)
+        self._coupled = Coupled(self._switching, lambda bank: self._siemens(bank).astype(np.float64))
         self.banks = [
             new_bank(self.preset.device, self.seed, f"array-{n}/device", shape) for n in range(self.profile.arrays)
         ]
@@ -181,21 +98,28 @@ class EmulatedChip:
         return tripped
 
     def settle(self) -> None:
-        """Have the devices see what was fired."""
+        """Have the devices see what was fired; where the comparator trips, the rest reaches no device."""
         waiting, self._waiting = self._waiting, {}
         for array, fired in waiting.items():
-            bank, start = self.banks[array], 0
-            for n, slots in enumerate(fired):
-                if self._tripped:
+            bank = self.banks[array]
+            for (rails, _), group in groupby(fired, lambda slots: slots.law):
+                settle = self._settle_coupled if self._coupled.concerns(rails) else self._settle_plain
+                if settle(bank, list(group)):
+                    self._tripped = True
                     return
-                allowed = self._until_trip(bank, slots)
-                if allowed is not None:  # the rest reaches no device
-                    cut = slots._replace(rows=slots.rows[:allowed], columns=slots.columns[:allowed])
-                    self._apply(bank, [*fired[start:n], cut])
-                    self._tripped, start = True, len(fired)
-                elif n + 1 == len(fired) or _law(fired[n + 1]) != _law(slots):
-                    self._apply(bank, fired[start : n + 1])
-                    start = n + 1
+
+    def _settle_coupled(self, bank: Bank, fired: list[Fired]) -> bool:
+        return any(self._coupled.apply(bank, slots) for slots in fired)
+
+    def _settle_plain(self, bank: Bank, fired: list[Fired]) -> bool:
+        """Apply slots of one law together: what a device sees does not depend on other devices."""
+        for n, slots in enumerate(fired):
+            allowed = self._until_trip(bank, slots)
+            if allowed is not None:
+                self._apply(bank, [*fired[:n], slots.first(allowed)])
+                return True
+        self._apply(bank, fired)
+        return False
 
     def _until_trip(self, bank: Bank, slots: Fired) -> int | None:
         """Return how many slots pass before the current of a line is too large, None if all do."""
@@ -205,8 +129,7 @@ class EmulatedChip:
         worst = max(abs(v) for v in volts)
         if max(siemens.sum(0).max(), siemens.sum(1).max()) * worst <= slots.rails.compliance:
             return None
-        rows = np.unpackbits(slots.rows, axis=1, bitorder="little")[:, : siemens.shape[0]].astype(np.float32)
-        columns = np.unpackbits(slots.columns, axis=1, bitorder="little")[:, : siemens.shape[1]].astype(np.float32)
+        rows, columns = (on.astype(np.float32) for on in slots.lines(*siemens.shape))
         for n in range(len(rows)):
             on = rows[n][:, None] * columns[n][None]
             across = volts.selected * on + volts.row_only * (rows[n][:, None] - on)
@@ -308,7 +231,3 @@ class EmulatedChip:
         wanted = torch.from_numpy(np.array(weights, np.float32)).flatten()
         clipped = torch.minimum(torch.maximum(wanted, p["w_min"]), p["w_max"])
         bank.set_state(clipped, clipped)
-
-
-def _law(slots: Fired) -> tuple[Rails, int]:
-    return slots.rails, slots.width_ns

@@ -4,7 +4,8 @@ from typing import final
 
 import numpy as np
 
-from rpudriver.backends.hardware.emulator.chip import EmulatedChip, Rails
+from rpudriver.backends.hardware.emulator.chip import EmulatedChip
+from rpudriver.backends.hardware.emulator.rails import Rails
 from rpudriver.keyed import native
 
 _AHEAD = 1024  # numbers drawn at once

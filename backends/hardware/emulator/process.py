@@ -13,7 +13,8 @@ import numpy as np
 import torch
 
 from rpudriver.backends.hardware.emulator.child import outlive_nobody
-from rpudriver.backends.hardware.emulator.chip import EmulatedChip, Rails
+from rpudriver.backends.hardware.emulator.chip import EmulatedChip
+from rpudriver.backends.hardware.emulator.rails import Rails
 from rpudriver.backends.hardware.emulator.server import ChipServer
 from rpudriver.backends.hardware.profile import load_chip
 from rpudriver.backends.simulated.devices.spec import load_preset

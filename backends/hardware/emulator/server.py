@@ -1,5 +1,6 @@
 """The process of the emulated chip: messages of ``docs/emulator.md`` on a Unix socket."""
 
+import math
 import selectors
 import socket
 import struct
@@ -10,7 +11,8 @@ from typing import final
 
 import numpy as np
 
-from rpudriver.backends.hardware.emulator.chip import EmulatedChip, Rails
+from rpudriver.backends.hardware.emulator.chip import EmulatedChip
+from rpudriver.backends.hardware.emulator.rails import Rails
 
 HEAD = struct.Struct("<BxHI")  # type, array, size
 _RAILS = struct.Struct("<6f")
@@ -95,7 +97,10 @@ class ChipServer:
         return b""  # lines are at rest between two fires, and time does nothing to these devices
 
     def _rails(self, array: int, body: bytes) -> bytes:
-        self._chip.set_rails(array, Rails(*_RAILS.unpack(body)))
+        rails = Rails(*_RAILS.unpack(body))
+        if math.isnan(rails.row_rest) and math.isnan(rails.column_rest):
+            rails = rails._replace(row_rest=0.0, column_rest=0.0, floating=True)
+        self._chip.set_rails(array, rails)
         return b""
 
     def _fire(self, array: int, body: bytes) -> bytes:

@@ -25,7 +25,7 @@
 #define OUTPUT_BITS 9
 #endif
 #ifndef CAPABILITIES
-#define CAPABILITIES 15 /* transposed reads, differential reads, drawn trains, gate lines */
+#define CAPABILITIES 15 /* transposed reads, differential reads, drawn trains, gate lines; 16: lines can float */
 #endif
 
 /* Buffers: the largest payloads of RUN and of its reply, slots and vectors handed to the hardware at once, bytes written

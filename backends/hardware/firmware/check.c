@@ -65,6 +65,26 @@ static uint32_t phases_of(const struct sample *sample, bool flip, uint8_t *ways)
     return phases;
 }
 
+static uint32_t lines_on(const struct side *side, uint16_t bl, uint32_t slot)
+{
+    uint32_t count = 0;
+    for (uint32_t n = 0; n < side->firing; n++)
+        count += get_bit(side->trains, n * bl + slot);
+    return count;
+}
+
+/* Return the cross-points of all slots: where lines float, each has a slot for itself. Of trains that are drawn it is what
+ * they could come to at most. */
+static uint64_t cross_points(const struct sample *sample, bool drawn)
+{
+    uint64_t count = 0;
+    if (drawn)
+        return (uint64_t)sample->bl * sample->x.firing * sample->d.firing;
+    for (uint32_t slot = 0; slot < sample->bl; slot++)
+        count += (uint64_t)lines_on(&sample->x, sample->bl, slot) * lines_on(&sample->d, sample->bl, slot);
+    return count;
+}
+
 static bool check_sample(struct cursor *body, const struct pulse *pulse, const struct limits *limits, uint64_t *slots,
                          struct problem *problem)
 {
@@ -79,8 +99,10 @@ static bool check_sample(struct cursor *body, const struct pulse *pulse, const s
     if (!check_side(&sample.x, sample.bl, pulse->flags & DRAWN, problem) ||
         !check_side(&sample.d, sample.bl, pulse->flags & DRAWN, problem))
         return false;
-    *slots += (uint64_t)sample.bl * phases_of(&sample, pulse->flags & FLIP, &ways);
-    const uint8_t allowed = limits->kind[pulse->kind].ways;
+    const struct kind *const kind = &limits->kind[pulse->kind];
+    const uint64_t phases = (uint64_t)sample.bl * phases_of(&sample, pulse->flags & FLIP, &ways);
+    *slots += kind->up.floating ? cross_points(&sample, pulse->flags & DRAWN) : phases;
+    const uint8_t allowed = kind->ways;
     return (ways & ~allowed) == 0 || refuse(problem, E_RANGE, F_DIRECTION, ways & ~allowed, allowed, allowed);
 }
 

@@ -10,9 +10,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* Where `floating` is set, lines that do not fire are connected to nothing, and the rest rails are 0. */
 struct rails {
     int16_t row_active, row_rest, column_active, column_rest, gate;
     uint16_t compliance;
+    bool floating;
 };
 
 struct rectangle {
@@ -54,7 +56,7 @@ void hal_idle(void);
 void hal_rails(uint16_t array, const struct rails *rails);
 
 /* Fire `count` slots of SLOT_BYTES each: a bit for each row, then one for each column. Lines whose bit is set are on the
- * active rail for the width, then all are at rest for the gap. May keep them back until hal_tripped, hal_sense or
+ * active rail for the width, then all are at rest for the gap, at zero also where the others float meanwhile. May keep them back until hal_tripped, hal_sense or
  * hal_idle; calls counters_commit() before it lets any of them go. */
 void hal_fire(uint16_t array, const uint8_t *slots, uint32_t count, uint32_t width_ns, uint32_t gap_ns);
 

@@ -136,8 +136,8 @@ void hal_rails(uint16_t array, const struct rails *rails)
 {
     uint8_t *const body = message('R', array, RAILS_BODY);
     const int16_t codes[4] = {rails->row_active, rails->row_rest, rails->column_active, rails->column_rest};
-    for (int n = 0; n < 4; n++)
-        put_float(body + 4 * n, codes[n] * options->volts_per_rail_code);
+    for (int n = 0; n < 4; n++) /* a rest that is no number: those lines float */
+        put_float(body + 4 * n, rails->floating && n % 2 ? NAN : codes[n] * options->volts_per_rail_code);
     put_float(body + 16, rails->gate * options->volts_per_gate_code);
     put_float(body + 20, rails->compliance * options->amperes_per_compliance_code);
 }

@@ -77,14 +77,19 @@ void hal_rails(uint16_t array, const struct rails *next)
     MUST(at_most(next->row_active, MAX_LINE) && at_most(next->row_rest, MAX_LINE));
     MUST(at_most(next->column_active, MAX_LINE) && at_most(next->column_rest, MAX_LINE));
     MUST(at_most(next->row_active - next->column_active, MAX_CELL) && next->row_active != next->column_active);
-    MUST(at_most(next->row_active - next->column_rest, MAX_HALF) && at_most(next->row_rest - next->column_active, MAX_HALF));
-    MUST(at_most(next->row_rest - next->column_rest, MAX_HALF) && next->gate >= 0 && next->gate <= MAX_GATE);
+    if (next->floating) {
+        MUST((CAPABILITIES & CAN_FLOAT) && next->gate == 0 && next->row_rest == 0 && next->column_rest == 0);
+        MUST(at_most(next->row_active - next->column_active, MAX_HALF));
+    }
+    MUST(at_most(next->row_active - next->column_rest, MAX_HALF) && next->gate >= 0 && next->gate <= MAX_GATE);
+    MUST(next->gate != 0 || (at_most(next->row_rest - next->column_active, MAX_HALF) &&
+                             at_most(next->row_rest - next->column_rest, MAX_HALF)));
     MUST(next->compliance >= 1 && next->compliance <= MAX_COMPLIANCE);
     rails = *next;
     rails_of = array;
     if (record)
-        fprintf(record, "R %d %d %d %d %d %d %d\n", array, rails.row_active, rails.row_rest, rails.column_active,
-                rails.column_rest, rails.gate, rails.compliance);
+        fprintf(record, "R %d %d %d %d %d %d %d %d\n", array, rails.row_active, rails.row_rest, rails.column_active,
+                rails.column_rest, rails.gate, rails.compliance, rails.floating);
 }
 
 static void fire_slot(const uint8_t *slot)
@@ -92,6 +97,7 @@ static void fire_slot(const uint8_t *slot)
     const uint32_t rows = count_ones(slot, ROW_BYTES), columns = count_ones(slot + ROW_BYTES, COLUMN_BYTES);
     MUST((ROWS % 8 == 0 || slot[ROW_BYTES - 1] >> ROWS % 8 == 0));
     MUST((COLUMNS % 8 == 0 || slot[SLOT_BYTES - 1] >> COLUMNS % 8 == 0));
+    MUST(!rails.floating || (rows == 1 && columns == 1));
     fake_pulses += rows * columns;
     cut = cut || rows * columns > rails.compliance;
     for (int n = 0; record && n < SLOT_BYTES; n++)

@@ -4,16 +4,17 @@
 
 #include <stdint.h>
 
-enum { MAJOR = 1, MINOR = 0, HEADER = 12, CRC = 4, REPLY_FLAG = 0x80, WHOLE_FRAME = 0xFF, MOST_OPERATIONS = 255 };
+enum { MAJOR = 1, MINOR = 1, HEADER = 12, CRC = 4, REPLY_FLAG = 0x80, WHOLE_FRAME = 0xFF, MOST_OPERATIONS = 255 };
 
 enum op { OP_HELLO = 1, OP_STATUS, OP_IDLE, OP_ARM, OP_RUN, OP_COUNTERS };
 
 enum operation { PULSE = 0x10, READ = 0x20, WAIT = 0x30 };
 enum { FLIP = 1, DRAWN = 2 };                         /* flags of PULSE */
 enum { TRANSPOSED = 1, DIFFERENTIAL = 2, ONE_HOT = 4 }; /* flags of READ */
-enum { CAN_TRANSPOSE = 1, CAN_SUBTRACT = 2, CAN_DRAW = 4, CAN_GATE = 8 };
+enum { CAN_TRANSPOSE = 1, CAN_SUBTRACT = 2, CAN_DRAW = 4, CAN_GATE = 8, CAN_FLOAT = 16 };
 enum { OPERATION_HEAD = 4, PULSE_HEAD = 14, DRAWN_HEAD = 24, READ_HEAD = 12, SECOND_HEAD = 6, WAIT_BODY = 4 };
-enum { UP = 1, DOWN = 2 };
+enum { UP = 1, DOWN = 2 };                             /* ways of a kind */
+enum { FLOATING = 1 };                                 /* lines of a kind */
 
 enum state { IDLE, ARMED, SAFE };
 enum reason { NO_REASON, ASKED, WATCHDOG, COMPLIANCE, START };

@@ -61,6 +61,44 @@ static uint32_t lines_firing(const struct spread *spread, int negative, uint32_t
     return count_ones(bits, bytes);
 }
 
+static void send(uint16_t array, const struct kind *kind, uint32_t count, uint64_t pulses)
+{
+    counters_add(array, pulses);
+    hal_fire(array, fired, count, kind->width_ns, kind->gap_ns);
+}
+
+/* Fire the cross-points of a slot one after the other; `count` of them are waiting to be sent. */
+static uint32_t fire_apart(uint16_t array, const struct kind *kind, const uint8_t *slot, uint32_t count)
+{
+    for (uint32_t row = 0; row < ROWS; row++)
+        for (uint32_t column = 0; get_bit(slot, row) && column < COLUMNS; column++) {
+            uint8_t *const bits = fired + count * SLOT_BYTES;
+            if (!get_bit(slot + ROW_BYTES, column))
+                continue;
+            clear(bits, SLOT_BYTES);
+            set_bit(bits, row);
+            set_bit(bits + ROW_BYTES, column);
+            if (++count == SLOTS_AT_ONCE) {
+                send(array, kind, count, count);
+                count = 0;
+            }
+        }
+    return count;
+}
+
+/* Lines that fire together would take floating ones along: how far depends on how many of either side there are. */
+static void fire_phase_apart(uint16_t array, const struct kind *kind, uint32_t bl, int x_negative, int d_negative)
+{
+    uint8_t bits[SLOT_BYTES];
+    uint32_t count = 0;
+    for (uint32_t slot = 0; slot < bl; slot++)
+        if (lines_firing(&d, d_negative, slot, bits, ROW_BYTES) &&
+            lines_firing(&x, x_negative, slot, bits + ROW_BYTES, COLUMN_BYTES))
+            count = fire_apart(array, kind, bits, count);
+    if (count)
+        send(array, kind, count, count);
+}
+
 static void fire_phase(uint16_t array, const struct kind *kind, uint32_t bl, int x_negative, int d_negative)
 {
     uint32_t slot = 0;
@@ -72,8 +110,7 @@ static void fire_phase(uint16_t array, const struct kind *kind, uint32_t bl, int
             const uint32_t rows = lines_firing(&d, d_negative, slot, bits, ROW_BYTES);
             pulses += rows * lines_firing(&x, x_negative, slot, bits + ROW_BYTES, COLUMN_BYTES);
         }
-        counters_add(array, pulses);
-        hal_fire(array, fired, count, kind->width_ns, kind->gap_ns);
+        send(array, kind, count, pulses);
     }
 }
 
@@ -87,7 +124,7 @@ static void fire_sample(const struct pulse *pulse, const struct kind *kind, cons
             continue;
         const bool down = (x_negative != d_negative) != ((pulse->flags & FLIP) != 0);
         hal_rails(pulse->where.array, down ? &kind->down : &kind->up);
-        fire_phase(pulse->where.array, kind, sample->bl, x_negative, d_negative);
+        (kind->up.floating ? fire_phase_apart : fire_phase)(pulse->where.array, kind, sample->bl, x_negative, d_negative);
     }
 }
 

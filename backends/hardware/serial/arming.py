@@ -5,7 +5,8 @@ import struct
 from rpudriver.backends.hardware.driver import KindCodes, Settings
 
 _HEAD = struct.Struct("<HBBhHHHI")
-_KIND = struct.Struct("<8hhBxII")
+_KIND = struct.Struct("<8hhBBII")
+_FLOATING = 1
 
 
 def pack_settings(settings: Settings) -> bytes:
@@ -24,4 +25,5 @@ def pack_settings(settings: Settings) -> bytes:
 
 
 def _pack_kind(kind: KindCodes) -> bytes:
-    return _KIND.pack(*kind.up, *kind.down, kind.gate, kind.ways, kind.width_ns, kind.gap_ns)
+    lines = _FLOATING if kind.floating else 0
+    return _KIND.pack(*kind.up, *kind.down, kind.gate, kind.ways, lines, kind.width_ns, kind.gap_ns)

@@ -8,7 +8,7 @@ from typing import final
 
 from rpudriver.backends.hardware.serial import cobs
 
-MAJOR, MINOR = 1, 0
+MAJOR, MINOR = 1, 1
 ANSWER = 0x80  # flag of a reply
 _HEADER = struct.Struct("<BBBBII")  # version, op, flags, status, session, seq
 _CRC = struct.Struct("<I")

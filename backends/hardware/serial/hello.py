@@ -24,6 +24,7 @@ class Capability(IntFlag):
     DIFFERENTIAL = 2
     DRAWN = 4
     GATES = 8
+    FLOATING = 16
 
 
 @final
@@ -118,6 +119,7 @@ def check_profile(board: Hello, profile: ChipProfile) -> None:
             f"the board holds the chip {board.chip!r}, the profile is of {profile.chip!r}: "
             "connect to the other board or choose the profile of this chip"
         )
+    profile.check_firmware(board.firmware.hex())
     problems = [*_misfits(board, profile), *_missing(board, profile), *_wider(board, profile)]
     if problems:
         raise BoardError(
@@ -147,6 +149,8 @@ def _missing(board: Hello, profile: ChipProfile) -> Iterator[str]:
     gates = any(kind.gate_volts for kind in profile.kinds.values())
     if gates and Capability.GATES not in board.capabilities:
         yield "kinds with gate_volts above 0, the board has no gate lines: remove them"
+    if profile.floating and Capability.FLOATING not in board.capabilities:
+        yield 'biasing = "floating", the board cannot let lines float: choose v/2 or v/3'
 
 
 @final
@@ -210,15 +214,14 @@ def _envelope_bounds(board: Hello, profile: ChipProfile) -> list[_Bound]:
 
 
 def _settings_bounds(board: Hello, settings: Settings) -> list[_Bound]:
-    """Rails as they are armed, rounded to codes; behind gates, rows that are not selected see nothing."""
+    """Rails as they are armed, rounded to codes."""
     found = []
     for number, kind in enumerate(settings.kinds):
-        for way, bit, rails in (("up", 1, kind.up), ("down", 2, kind.down)):
+        up, down = kind.most_half
+        for way, bit, rails, half in (("up", 1, kind.up, up), ("down", 2, kind.down, down)):
             if not kind.ways & bit:
                 continue
-            row, row_rest, column, column_rest = rails
-            closed = 0 if kind.gate else max(abs(row_rest - column), abs(row_rest - column_rest))
-            half = max(abs(row - column_rest), closed)
+            row, _, column, _ = rails
             name = f"kind {number}, {way}"
             found += [
                 _Bound(f"{name}, code of a rail", max(map(abs, rails)), board.max_line, 1, "codes"),

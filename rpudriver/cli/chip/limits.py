@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from rpudriver.backends.hardware.profile import SCHEMES, chip_names, chip_path, load_chip
+from rpudriver.backends.hardware.profile import SCHEMES, ChipProfile, chip_names, chip_path, load_chip
 from rpudriver.cli.chip.common import show
 
 
@@ -32,7 +32,13 @@ def run(args: argparse.Namespace) -> int:
     for name, kind in profile.kinds.items():
         for way, volts in (("up", kind.volts_up), ("down", kind.volts_down)):
             if kind.polarity in (way, "both"):
-                rails = ", ".join(f"{part * volts + 0.0:+.3g}" for part in SCHEMES[profile.biasing])
-                show([(f"pulse {name} {way}", f"{volts:+g} V for {kind.width_s:g} s; rails {rails} V")])
+                show([(f"pulse {name} {way}", f"{volts:+g} V for {kind.width_s:g} s; rails {_rails(profile, volts)}")])
     print("\nrails: row active, row at rest, column active, column at rest")
     return 0
+
+
+def _rails(profile: ChipProfile, volts: float) -> str:
+    parts = [f"{part * volts + 0.0:+.3g} V" for part in SCHEMES[profile.biasing]]
+    if profile.floating:
+        parts[1] = parts[3] = "floating"
+    return ", ".join(parts)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from rpudriver.backends.hardware.emulator.chip import EmulatedChip, Rails, Switching
+from rpudriver.backends.hardware.emulator.chip import EmulatedChip
+from rpudriver.backends.hardware.emulator.rails import Rails, Switching
 from rpudriver.backends.hardware.profile import SCHEMES, ChipProfile, load_chip
 from rpudriver.backends.registry import make
 from rpudriver.backends.simulated.devices.spec import load_preset

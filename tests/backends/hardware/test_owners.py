@@ -53,6 +53,17 @@ def test_another_name_is_not_another_port(modelled: tuple[BoardModel, str], tmp_
         board(port, other, tmp_path / "another")
 
 
+def test_where_opening_fails_nothing_stays_taken(modelled: tuple[BoardModel, str], tmp_path: Path) -> None:
+    """Not even while somebody holds the error, and with it all that was open when it was raised."""
+    model, port = modelled
+    model.chip = b"another"
+    with pytest.raises(BoardError) as kept:
+        board(port, "emulated-64", tmp_path)
+    model.chip = b"emulated-64"
+    board(port, "emulated-64", tmp_path).close()
+    assert "the board holds the chip 'another'" in str(kept.value)
+
+
 def test_a_port_on_the_network_has_one_owner(modelled: tuple[BoardModel, str], tmp_path: Path) -> None:
     """Nothing but our lock keeps two programs from one socket."""
     cable = Cable(modelled[1])

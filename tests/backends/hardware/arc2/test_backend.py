@@ -1,5 +1,6 @@
 """The hardware backend over ArC TWO: steps go in, the devices of the double move, and a failure leaves it at rest."""
 
+import hashlib
 import os
 import signal
 import subprocess
@@ -13,6 +14,7 @@ import torch
 
 from rpudriver.backends import hardware
 from rpudriver.backends.hardware.journal_records import Type, lines
+from rpudriver.backends.hardware.profile import chip_path
 from rpudriver.backends.writing import read_weights
 from rpudriver.errors import BoardError, LinkLostError, OwnerError
 from rpudriver.trains import counted_pulses
@@ -38,6 +40,18 @@ def test_pulses_and_reads_of_a_step_sequence(chip, tmp_path):
     assert (after - before).numpy() == pytest.approx(recording_arc2.STEP * moved, abs=1.5 * step)
     assert opened.wear().total >= np.abs(moved).sum()
     opened.close()
+
+
+def test_firmware_that_the_profile_does_not_name_reaches_no_instrument(chip, tmp_path):
+    ours, other = hashlib.sha256(b"fw").hexdigest()[:16], "0123456789abcdef"
+    text, named = chip_path("arc2-32").read_text(), tmp_path / "named.toml"
+    named.write_text(f'firmware = "{other}"\n{text}')
+    with pytest.raises(BoardError, match=f"the firmware is {ours}, .* names {other}"):
+        open_in(tmp_path, chip=str(named))
+    assert not chip()["events"]
+    named.write_text(f'firmware = "{ours}"\n{text}')
+    with open_in(tmp_path, chip=str(named)) as opened:
+        opened.arm()
 
 
 def test_a_batch_whose_reply_was_lost_is_uncertain_read_back_and_never_sent_again(chip, tmp_path, monkeypatch):

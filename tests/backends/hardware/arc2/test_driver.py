@@ -9,11 +9,14 @@ import time
 import numpy as np
 import pytest
 
+from rpudriver.backends.hardware.arc2.calls import Fire
 from rpudriver.backends.hardware.arc2.driver import Arc2Driver
+from rpudriver.backends.hardware.arc2.link import Child
 from rpudriver.backends.hardware.driver import Fate, Ticket
 from rpudriver.backends.validation import Limits
 from rpudriver.errors import BoardError, ConfigError, LinkLostError, NotArmedError
 from tests.backends.hardware.arc2 import batches, recording_arc2
+from tests.backends.hardware.wires import within
 
 PULSE = batches.one_pulse(3, 4)
 _SOME = np.random.default_rng(0).random((4, 32, 31)) < 0.3  # 4 samples: hundreds of slots
@@ -105,6 +108,7 @@ def test_a_library_that_fails_is_one_error_and_pulses_at_most_once(
     pid, stamp, began = driver.child.process.pid, driver.stamp(PULSE), time.monotonic()
     with pytest.raises(LinkLostError, match=words):
         driver.run(stamp, PULSE)
+    assert driver.settle(stamp, PULSE) is Fate.UNKNOWN
     assert time.monotonic() - began < 5.0  # 1.5 s, a second of grace, and a busy machine
     assert gone(pid)
     monkeypatch.delenv("ARC2_FAULT")
@@ -136,9 +140,35 @@ def test_a_stopped_child_is_killed(driver, settings, chip, batch, words):
     process, began = driver.child.process, time.monotonic()
     process.send_signal(signal.SIGSTOP)  # its own alarm cannot end it now, and a long batch fills the pipe
     with pytest.raises(LinkLostError, match=words):
-        driver.run(driver.stamp(batch), batch)
+        within(15.0, lambda: driver.run(driver.stamp(batch), batch))
     assert time.monotonic() - began < 8.0  # 1 s, up to 2 s of grace, the batch itself, and a busy machine
     assert gone(process.pid)
+
+
+def test_a_child_whose_caller_dies_while_it_fails_sends_nothing_that_is_queued(chip, monkeypatch, tmp_path):
+    """It has to end: putting channels to rest would send the half of a batch that the library holds."""
+    monkeypatch.setenv("ARC2_FAULT", "refuse")
+    child = Child("recording_arc2")
+    child.ask("open", 0, "fw", limit_s=5.0)
+    fires = tuple(Fire(((0, 1.35), (16, 0.0)), 100, frozenset({0, 16})) for _ in range(6))
+    child._pipe.send((5.0, ("run", fires)))
+    assert child._pipe.poll(5.0)
+    child._pipe.close()  # as when the caller is killed
+    assert gone(child.process.pid)
+    assert chip()["events"] == ["open"]
+    child.process.wait()
+
+
+def test_ctrl_c_in_a_terminal_does_not_reach_the_child(driver):
+    """It goes to all processes of the terminal's session; the child has to live until it is told to rest."""
+    driver.connect()
+    assert os.getsid(driver.child.process.pid) == driver.child.process.pid != os.getsid(0)
+
+
+def test_idle_puts_channels_to_rest(driver, settings, chip):
+    ready(driver, settings)
+    driver.idle()
+    assert chip()["events"] == ["open", "execute"]
 
 
 def test_a_child_that_was_killed_between_batches(driver, settings, chip):

@@ -38,6 +38,9 @@ def seeds() -> list[bytes]:
     armed = [request(RIGHT_ARM) + request(wire.RUN, run) for run in [*runs, runs[0] + runs[3] + runs[4]]]
     others = [request(wire.HELLO, bytes(8)), request(wire.STATUS), request(wire.COUNTERS, b"\1\0"), request(wire.IDLE)]
     arm = request(wire.ARM, p.Arm(watchdog_ms=500, max_bl=64, max_run_us=2000).pack()[:72])
+    floating = p.Kind((450, 0, -450, 0), (-450, 0, 450, 0), pad=1, width_ns=50, gap_ns=10)
+    apart = request(wire.ARM, p.Arm(watchdog_ms=500, max_bl=64, max_run_us=2000, kinds=(floating,)).pack())
+    armed += [apart + request(wire.RUN, run) for run in runs[:3]]
     return [*armed, b"".join(others), arm, request(0, wire.frame(wire.STATUS, session=7)), request(RIGHT_ARM | 0xC0)]
 
 

@@ -114,5 +114,5 @@ def test_half_a_frame_and_noise_do_not_spoil_the_next(stream: Stream) -> None:
 
 def test_seeds_of_the_fuzzer_hold_accepted_runs() -> None:
     """They start it behind the checks: each of the first eight is an ARM and a RUN."""
-    assert len(seeds()) == 12
+    assert len(seeds()) == 15
     assert all(data[0] == 7 and data[3] == RUN for data in seeds()[:8])
