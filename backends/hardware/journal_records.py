@@ -131,7 +131,8 @@ def header_of(path: Path) -> Header | None:
     first = next(lines(path), None)
     if first is None:
         return None
-    if first.type is not Type.OPEN or first.content.get("version") != VERSION:
+    opens = first.type is Type.OPEN and isinstance(first.content, dict)
+    if not opens or first.content.get("version") != VERSION:
         raise JournalError(
             f"{path} is not a journal of version {VERSION}; use the version of rpudriver that began it, or begin a new "
             "run in another folder"

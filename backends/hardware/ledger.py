@@ -8,6 +8,7 @@ import contextlib
 import logging
 import struct
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import final
 
 from rpudriver.backends.hardware import operations as wire
@@ -76,9 +77,14 @@ class Ledger:
         """
         pending = None if self._journal is None else self._journal.pending
         if pending is not None:
-            self._settle(pending)
+            settle(self.journal, self._driver, pending)
         if self._broken_off is not None:
             self._leave(self._broken_off)
+
+    @property
+    def path(self) -> Path | None:
+        """Where the journal is; None before a new run's first batch."""
+        return None if self._journal is None else self._journal.path
 
     @property
     def replaying(self) -> bool:
@@ -199,7 +205,7 @@ class Ledger:
     def _finish(self, entry: Entry) -> Reply:
         """Return the reply to a batch of the journal: done then, done now, or read back."""
         if entry.pending:
-            self._settle(entry)
+            settle(self.journal, self._driver, entry)
             entry = self.journal.lookup(entry.number)
         if entry.reply is not None:
             return entry.reply
@@ -211,17 +217,6 @@ class Ledger:
             self.journal.again(entry.number, ticket)
         return self._carry_out(entry.number, ticket, entry.operations)
 
-    def _settle(self, entry: Entry) -> None:
-        """Write what became of a batch; that it has not been done is written where that is final."""
-        fate = Fate.NOT_YET if entry.ticket is None else self._driver.settle(entry.ticket, entry.operations)
-        if isinstance(fate, Reply):
-            self.journal.result(entry.number, fate)
-        elif fate is Fate.NOT_DONE:
-            self.journal.not_done(entry.number)
-        elif fate is Fate.UNKNOWN:
-            log.warning("batch %d is uncertain: it is not sent again, its devices are read back", entry.number)
-            self.journal.uncertain(entry.number, "nobody can tell whether it was done")
-
     def _carry_out(self, number: int, ticket: Ticket, operations: bytes) -> Reply:
         """Have a batch done that the journal holds; it holds every ticket before the instrument sees it."""
         reply = self._driver.send(ticket, operations, lambda other: self.journal.again(number, other))
@@ -230,25 +225,21 @@ class Ledger:
 
     def _read_back(self, entry: Entry) -> bytes:
         """Do the reads of an uncertain batch, and read the devices that it may have pulsed instead of pulsing them."""
-        records, devices = [], []
-        for op, flags, body in wire.pieces(entry.operations):
-            if op == wire.READ:
-                records.append(self._read(wire.OPERATION.pack(op, flags, len(body)) + body))
-                continue
-            records.append(wire.record())
-            if op == wire.PULSE:
-                devices += self._devices(body)
+        log.warning("batch %d is uncertain: it is not sent again, its devices are read back", entry.number)
+        records = [
+            self._read(wire.OPERATION.pack(op, flags, len(body)) + body) if op == wire.READ else wire.record()
+            for op, flags, body in wire.pieces(entry.operations)
+        ]
+        devices = [record for where in wire.pulsed(entry.operations) for record in self._devices(where)]
         found = b"".join(records)
         self.journal.reread(entry.number, _LENGTH.pack(len(found)) + found + b"".join(devices))
         return found
 
-    def _devices(self, body: bytes) -> list[bytes]:
+    def _devices(self, where: wire.Rectangle) -> list[bytes]:
         """Return the records of reading every device of a pulsed rectangle, column after column."""
-        array, _, row, rows, column, columns, _, _ = wire.PULSE_HEAD.unpack_from(body)
-        where = wire.Rectangle(array, row, rows, column, columns)
-        codes = wire.one_hot_codes(columns, self._form.largest)
+        codes = wire.one_hot_codes(where.columns, self._form.largest)
         request, reply = self._driver.largest
-        room = Room(request, reply, self._form.vector_ns * columns)
+        room = Room(request, reply, self._form.vector_ns * where.columns)
         return [self._read(piece.data) for piece in read_pieces(where, None, 0, False, codes, self._form, room)]
 
     def _read(self, operations: bytes) -> bytes:
@@ -270,6 +261,17 @@ class Ledger:
         """Close the journal."""
         if self._journal is not None:
             self._journal.close()
+
+
+def settle(journal: Journal, driver: Driver, entry: Entry) -> None:
+    """Write what became of a pending batch; that it has not been done is written where that is final."""
+    fate = Fate.NOT_YET if entry.ticket is None else driver.settle(entry.ticket, entry.operations)
+    if isinstance(fate, Reply):
+        journal.result(entry.number, fate)
+    elif fate is Fate.NOT_DONE:
+        journal.not_done(entry.number)
+    elif fate is Fate.UNKNOWN:
+        journal.uncertain(entry.number, "nobody can tell whether it was done")
 
 
 def _records(reread: bytes) -> bytes:

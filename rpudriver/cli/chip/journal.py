@@ -78,7 +78,7 @@ def _summary(operations: bytes) -> str:
         else:
             items.append(f"wait {wire.WAIT_BODY.unpack(body)[0]} us")
             continue
-        items.append(f"{what}, array {array} rows {row}..{row + rows - 1} columns {column}..{column + columns - 1}")
+        items.append(f"{what}, {wire.Rectangle(array, row, rows, column, columns)}")
     return "; ".join(items)
 
 
