@@ -119,7 +119,7 @@ class HardwareBackend(CrossbarBackend):
         return Header(self._profile.chip, self.fingerprint, self._profile.digest(), self._profile.converters.input_bits)
 
     def _own_journal(self) -> Journal:
-        name = f"{datetime.now():%Y-%m-%d-%H%M%S}-{os.getpid()}-{secrets.token_hex(6)}.journal"
+        name = f"{datetime.now():%Y-%m-%d-%H%M%S.%f}-{os.getpid()}-{secrets.token_hex(6)}.journal"
         self._care.journals.mkdir(parents=True, exist_ok=True)
         return Journal.create(self._care.journals / name, self._header(), self._care.durable)
 

@@ -69,12 +69,13 @@ class EarlierRun:
     def find(cls, folder: Path, here: Path | None, header: Header) -> Self | None:
         """Return the last run without a chosen journal, if it ended like that."""
         files = filter(Path.is_file, folder.glob("*.journal"))
-        newest = max(files, key=lambda path: path.stat().st_mtime_ns, default=None)
+        # a journal of its own names its microsecond; file systems may round times to several milliseconds
+        newest = max(files, key=lambda path: (path.stat().st_mtime_ns, path.name), default=None)
         if newest is None or (here is not None and newest.samefile(here)):
             return None
         found = header_of(newest)
-        if found is None:  # killed before its first batch
-            return None
+        if found is None:
+            return None  # killed before its first batch
         journal = Journal.resume(newest, found)
         try:
             entry = journal.lookup(journal.batches - 1) if journal.batches else None
@@ -104,9 +105,8 @@ class EarlierRun:
             return f"{where}, which {became}; it pulses {_pulsed(self._entry)}"
         other = "" if self._ours else " (it has another profile than this run, so the instrument was not asked)"
         return (
-            f"{where}; whether that was done is not known{other}: {_pulsed(self._entry)} may have had its pulses or "
-            "not. Read these devices before you rely on them, or go on with that run: keep_journal(that file, "
-            "resume=True)"
+            f"{where}; whether that was done is not known{other}: {_pulsed(self._entry)} may have had its pulses. "
+            "Read these devices before you rely on them, or go on with that run: keep_journal(that file, resume=True)"
         )
 
 
