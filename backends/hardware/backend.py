@@ -120,7 +120,6 @@ class HardwareBackend(CrossbarBackend):
 
     def _own_journal(self) -> Journal:
         name = f"{datetime.now():%Y-%m-%d-%H%M%S.%f}-{os.getpid()}-{secrets.token_hex(6)}.journal"
-        self._care.journals.mkdir(parents=True, exist_ok=True)
         return Journal.create(self._care.journals / name, self._header(), self._care.durable)
 
     # ---- hooks --------------------------------------------------------------------------------------------------
