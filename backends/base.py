@@ -310,7 +310,8 @@ class CrossbarBackend(Closing):
         """Keep a journal of a run in a file, or go on with it; called before anything is sent.
 
         Simulators need none: their snapshots hold the devices. On a real chip a run that is resumed starts from the
-        beginning of its journal: what was done then is not done again, and reads return what they returned.
+        beginning of its journal: what was done then is not done again, and reads return what they returned. The file
+        is made with the first batch, so that a run that is refused before leaves none.
 
         Raises
         ------

@@ -21,6 +21,7 @@ import torch
 
 from benchmarks.machine import describe as describe_machine
 from rpudriver.backends.base import CrossbarBackend
+from rpudriver.backends.hardware import operations
 from rpudriver.backends.hardware.driver import Driver, Fate, Identity, Reply, Settings, Ticket
 from rpudriver.backends.hardware.emulator.board import EmulatedBoard
 from rpudriver.backends.hardware.opening import ChipOptions, open_chip
@@ -190,23 +191,52 @@ def training_rows(folder: Path, epochs: int) -> Iterator[str]:
         seconds = time.perf_counter() - start
     if code:
         raise SystemExit(code)
-    samples, sent, received, requests, operations = epochs * TRAIN_SAMPLES, 0, 0, 0, 0
-    for _, direction, piece in read_capture(capture):
-        frame = frames.unpack(piece)
-        if direction == SENT:
-            sent, requests = sent + len(piece) + 1, requests + 1
-            operations += len(frame.payload) if frame is not None else 0
-        else:
-            received += len(piece) + 1
+    traffic, samples = traffic_of(capture), epochs * TRAIN_SAMPLES
     yield f"digits, TTv2, {epochs} epochs over the pseudo-terminal: {samples / seconds:.0f} samples/s, {seconds:.1f} s"
+    framing = 100 * (traffic.sent / traffic.operations - 1)
     yield (
-        f"  a sample: {sent / samples:.0f} bytes to the board ({100 * (sent / operations - 1):.1f} % framing), "
-        f"{received / samples:.0f} back, {requests / samples:.2f} round trips"
+        f"  a sample: {traffic.sent / samples:.0f} bytes to the board ({framing:.1f} % framing), "
+        f"{traffic.received / samples:.0f} back, {traffic.requests / samples:.2f} round trips, "
+        f"{traffic.pulses_only / samples:.2f} of them for pulses alone"
     )
     yield "computed for other links, host and board as measured here, one request after the other:"
     for link in LINKS:
-        wire_s = (sent + received) / link.bytes_per_s + requests * link.latency_s
-        yield f"  {link.name}: {samples / (seconds + wire_s):.0f} samples a second"
+        bytes_s = (traffic.sent + traffic.received) / link.bytes_per_s
+        turns_s = traffic.requests * link.latency_s
+        total = seconds + bytes_s + turns_s
+        shares = [f"{100 * part / total:.0f} %" for part in (bytes_s, turns_s, seconds)]
+        free = samples / (total - traffic.pulses_only * link.latency_s)
+        yield f"  {link.name}: {samples / total:.0f} samples a second"
+        yield f"    bytes {shares[0]}, round trips {shares[1]}, host and board {shares[2]}"
+        yield f"    if nobody waited for replies to pulses alone: {free:.0f}"
+
+
+@final
+@dataclass
+class Traffic:
+    """What went over the wire: bytes each way, of operations, requests, and those that read nothing."""
+
+    sent: int = 0
+    received: int = 0
+    operations: int = 0
+    requests: int = 0
+    pulses_only: int = 0
+
+
+def traffic_of(capture: Path) -> Traffic:
+    """Return what a capture holds."""
+    found = Traffic()
+    for _, direction, piece in read_capture(capture):
+        if direction != SENT:
+            found.received += len(piece) + 1
+            continue
+        frame = frames.unpack(piece)
+        found.sent, found.requests = found.sent + len(piece) + 1, found.requests + 1
+        if frame is not None:
+            found.operations += len(frame.payload)
+            if frame.op == Op.RUN:
+                found.pulses_only += all(op != operations.READ for op, _, _ in operations.pieces(frame.payload))
+    return found
 
 
 def main() -> None:

@@ -1,24 +1,57 @@
 """Order: samples and steps take effect one after the other, each once."""
 
+import math
+
 import torch
 
 from rpudriver.backends.checker.bench import Bench, Check, require, trains
 from rpudriver.backends.checker.pulsing import same_change
 from rpudriver.types import Array, Pulse, PulseTrains, Read, Scan, Step, Wait
 
+SURE = 5.0  # standard errors that a difference may have: a sound chip fails one comparison in 1.7 million
+WRITE_STEPS = 2.0  # noise of a state that was written, in steps, which no chip declares; published devices have 1.4
+
 
 def sample_order(bench: Bench) -> None:
-    """Samples of one step take effect in order: at the bounds, up then down ends low and down then up ends high."""
+    """Samples of one step take effect in order: up then down ends low, down then up ends high, as in two steps."""
     array = bench.square()
-    for negative, what in (((False, True), "low"), ((True, False), "high")):
-        bench.to_bottom(array)
-        before = bench.weights(array)
-        bench.chip.run([Pulse(array, _signed(bench, array, negative))])
-        change = bench.weights(array) - before
-        if what == "low":
-            bench.stayed(change, "devices pulsed up, then down to where they were,")
-        else:
-            bench.moved_up(change, "devices at the lower bound pulsed down, then up")
+    slack, rounds = _slack(bench, array)
+    for signs in ((False, True), (True, False)):
+        both = [Pulse(array, _signed(bench, array, signs))]
+        apart = [
+            pulse for down in signs for pulse in bench.pushes(array, -bench.long_push if down else bench.long_push)
+        ]
+        start, *ends = (torch.zeros(array.shape, dtype=torch.float64) for _ in range(3))
+        for _ in range(rounds):
+            for end, steps in zip(ends, (both, apart), strict=True):
+                bench.to_bottom(array)
+                bench.to_bottom(array)  # as near the end of the range as the second time
+                start += bench.weights(array) / (2 * rounds)
+                bench.chip.run(steps)
+                end += bench.weights(array) / rounds
+        what = "down, then up" if signs[0] else "up, then down"
+        if signs[0]:
+            bench.moved_up(ends[0] - start, f"devices at the lower bound pulsed {what},")
+        found, wanted = (float(end.mean()) for end in ends)
+        require(
+            abs(found - wanted) < slack,
+            f"samples {what} in one step end at {found:.3g}, in two steps at {wanted:.3g}; "
+            f"{slack:.2g} is {SURE:g} standard errors of the mean of {array.n_out * array.n_in} devices",
+        )
+
+
+def _slack(bench: Bench, array: Array) -> tuple[float, int]:
+    """Return by how much the mean ends of all devices may differ, and how often to go there: a quarter of the range.
+
+    An end is known to the error of its read, the noise of its state and that of the pulses that it remembers: of more
+    than it has states nothing is left at the bound.
+    """
+    device = bench.capabilities.device
+    pulses = device.c2c * math.sqrt(bench.push)
+    one = math.hypot(bench.span / 40, device.dw_min * math.hypot(WRITE_STEPS, pulses))
+    slack = SURE * one * math.sqrt(2 / (array.n_out * array.n_in))
+    rounds = math.ceil((slack / (bench.span / 4)) ** 2)
+    return slack / math.sqrt(rounds) + bench.rounding / bench.amplitude, rounds
 
 
 def _signed(bench: Bench, array: Array, negative: tuple[bool, bool]) -> PulseTrains:

@@ -19,11 +19,12 @@ import torch
 
 from rpudriver.backends.base import CrossbarBackend, Numbered
 from rpudriver.backends.counting import Tally, tally
-from rpudriver.backends.hardware import encoding, shutdown
+from rpudriver.backends.hardware import earlier, encoding, shutdown
 from rpudriver.backends.hardware.driver import Driver, Identity
 from rpudriver.backends.hardware.encoding import CodeForm, Piece, Room, Timing
 from rpudriver.backends.hardware.endurance import DeviceCounters, Wear
 from rpudriver.backends.hardware.journal import Durability, Journal
+from rpudriver.backends.hardware.journal_file import refuse_existing
 from rpudriver.backends.hardware.journal_records import Header
 from rpudriver.backends.hardware.ledger import Ledger
 from rpudriver.backends.hardware.limits import check_sequence
@@ -65,6 +66,7 @@ class HardwareBackend(CrossbarBackend):
         self._room = Room(*driver.largest, 1000 * settings.max_run_us)
         self._level = profile.output_bound / profile.output_codes
         self._ledger = Ledger(driver, self._own_journal, self._form)
+        self._armed_before = False
         shutdown.register(self)
 
     # ---- the chip as a whole ------------------------------------------------------------------------------------
@@ -72,9 +74,11 @@ class HardwareBackend(CrossbarBackend):
     def arm(self, limits: Limits | None = None) -> None:
         super().arm(limits)
         try:
-            self._ledger.settle()
-            self._driver.arm(self._profile.settings(limits or Limits()))
-            self._ledger.settle()
+            with contextlib.nullcontext() if self._armed_before else self._earlier():
+                self._ledger.settle()
+                self._driver.arm(self._profile.settings(limits or Limits()))
+                self._ledger.settle()
+            self._armed_before = True
         except BaseException:
             super().idle()
             raise
@@ -102,14 +106,20 @@ class HardwareBackend(CrossbarBackend):
         return self._care.journals
 
     def keep_journal(self, path: Path, resume: bool) -> None:
-        begin = Journal.resume if resume and path.exists() else Journal.create
-        self._ledger.use(begin(path, self._header(), self._care.durable))
+        if resume and path.exists():
+            self._ledger.go_on(Journal.resume(path, self._header(), self._care.durable))
+        else:
+            refuse_existing(path)
+            self._ledger.begin(lambda: Journal.create(path, self._header(), self._care.durable))
+
+    def _earlier(self) -> contextlib.AbstractContextManager[None]:
+        return earlier.asked(self._care.journals, self._ledger.path, self._header(), self._driver)
 
     def _header(self) -> Header:
-        return Header(self._profile.chip, self.fingerprint, self._profile.digest())
+        return Header(self._profile.chip, self.fingerprint, self._profile.digest(), self._profile.converters.input_bits)
 
     def _own_journal(self) -> Journal:
-        name = f"{datetime.now():%Y-%m-%d-%H%M%S}-{os.getpid()}-{secrets.token_hex(2)}.journal"
+        name = f"{datetime.now():%Y-%m-%d-%H%M%S.%f}-{os.getpid()}-{secrets.token_hex(6)}.journal"
         return Journal.create(self._care.journals / name, self._header(), self._care.durable)
 
     # ---- hooks --------------------------------------------------------------------------------------------------

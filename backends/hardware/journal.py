@@ -17,13 +17,13 @@ from rpudriver.backends.hardware.driver import Reply, Ticket
 from rpudriver.backends.hardware.journal_file import Record, RecordFile, scan
 from rpudriver.backends.hardware.journal_records import (
     NUMBER,
-    READABLE,
     RESULT,
     VERSION,
     Entry,
     Header,
     Line,
     Type,
+    header_of,
     line_of,
     lines,
 )
@@ -101,9 +101,9 @@ class Journal:
         """
         journal = cls(RecordFile(path, new=False, power=durable == "power"))
         try:
-            first = next(lines(path), None)
-            if first is not None:
-                _check_header(path, first, header)
+            found = header_of(path)
+            if found is not None:
+                _check_header(path, found, header)
                 journal._mend()
             else:  # killed while it was created: nothing can have been sent
                 journal._open(header)
@@ -113,7 +113,7 @@ class Journal:
         return journal
 
     def _open(self, header: Header) -> None:
-        content = {"version": VERSION, **asdict(header), "date": _now()}
+        content = {"version": VERSION, **asdict(header), "date": now()}
         self._append(Type.OPEN, json.dumps(content).encode())
 
     @property
@@ -169,7 +169,7 @@ class Journal:
 
     def note(self, text: str, **fields: Any) -> None:
         """Note something for people; fields are what JSON can say."""
-        self._append(Type.NOTE, json.dumps({"text": text, "date": _now(), **fields}).encode())
+        self._append(Type.NOTE, json.dumps({"text": text, "date": now(), **fields}).encode())
 
     def lookup(self, number: int) -> Entry:
         """Return a batch, read from the file.
@@ -265,20 +265,16 @@ class Journal:
         self._known = _Known(record.end, batches, last)
 
 
-def _check_header(path: Path, first: Line, header: Header) -> None:
-    if first.type is not Type.OPEN or first.content.get("version") not in READABLE:
-        raise JournalError(
-            f"{path} is not a journal of version {READABLE[0]} to {VERSION}; go on with the version of rpudriver that "
-            "began it"
-        )
-    for name in ("chip", "profile", "fingerprint"):
-        found, expected = first.content.get(name), getattr(header, name)
-        if found != expected:
+def _check_header(path: Path, found: Header, expected: Header) -> None:
+    for name in ("chip", "profile", "fingerprint", "input_bits"):
+        here, wanted = getattr(found, name), getattr(expected, name)
+        if here != wanted:
             raise JournalError(
-                f"{path} is the journal of another {name}: {found!r}, not {expected!r}. Open the chip that it belongs "
+                f"{path} is the journal of another {name}: {here!r}, not {wanted!r}. Open the chip that it belongs "
                 "to, as it was, or begin a new run in another folder"
             )
 
 
-def _now() -> str:
+def now() -> str:
+    """Return the date as journals have it."""
     return datetime.now().astimezone().isoformat(timespec="milliseconds")

@@ -102,6 +102,12 @@ def _damaged(path: Path, at: int) -> JournalError:
     )
 
 
+def refuse_existing(path: Path) -> None:
+    """Raise `JournalError` where a new journal finds a file."""
+    if path.exists():
+        raise JournalError(f"{path} exists: a journal belongs to one run; resume it or choose another")
+
+
 @final
 class RecordFile:
     """The file, open for appending.
@@ -119,12 +125,11 @@ class RecordFile:
         flags = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | (os.O_CREAT | os.O_EXCL if new else 0)
         try:
             if new:
+                refuse_existing(path)
                 path.parent.mkdir(parents=True, exist_ok=True)
             self._fd = os.open(path, flags, 0o644)
             if new and power:
                 _sync_folder(path.parent)
-        except FileExistsError:
-            raise JournalError(f"{path} exists: a journal belongs to one run; resume it or choose another") from None
         except FileNotFoundError:
             raise JournalError(f"there is no journal {path} to resume; begin a new run") from None
         except OSError as error:

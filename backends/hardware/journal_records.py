@@ -2,7 +2,7 @@
 
 Payloads, little-endian; batches are numbered from 0:
 
-    1 OPEN       JSON: version, chip, fingerprint, profile, text, date
+    1 OPEN       JSON: version, chip, fingerprint, profile, input_bits, text, date
     2 INTENT     number u64, ticket 12 bytes, operations
     3 RESULT     number u64, tripped u8, records
     4 UNCERTAIN  number u64, reason (UTF-8)
@@ -13,14 +13,13 @@ Payloads, little-endian; batches are numbered from 0:
     9 LEFT       number u64, the error that the program was told (UTF-8)
 
 A batch that is known not to have been done (NOT_DONE) gets a new ticket (AGAIN) before it is sent; unless the program
-went on after the error that broke it off (LEFT), whatever had become of it. 7 to 9 came with version 2; journals of
-version 1 are read as well.
+went on after the error that broke it off (LEFT), whatever had become of it.
 """
 
 import json
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import IntEnum
 from pathlib import Path
 from typing import Any, final
@@ -29,8 +28,7 @@ from rpudriver.backends.hardware.driver import Reply, Ticket
 from rpudriver.backends.hardware.journal_file import Record, scan
 from rpudriver.errors import JournalError
 
-VERSION = 2
-READABLE = (1, VERSION)
+VERSION = 3
 NUMBER = struct.Struct("<Q")
 RESULT = struct.Struct("<QB")
 
@@ -60,12 +58,14 @@ class Header:
     chip : name of the chip.
     fingerprint : of the backend that writes it; batches of another cannot be replayed.
     profile : digest of the chip profile: what a code means.
+    input_bits : of its input converter, without which operations cannot be read.
     text : for people; need not be the same to resume.
     """
 
     chip: str
     fingerprint: str
     profile: str
+    input_bits: int
     text: str = ""
 
 
@@ -118,6 +118,29 @@ class Line:
     type: Type
     number: int | None
     content: Any
+
+
+def header_of(path: Path) -> Header | None:
+    """Return whose journal a file is; None where it was killed before it said so: then it holds no batch.
+
+    Raises
+    ------
+    JournalError
+        If it is not a journal of this version.
+    """
+    first = next(lines(path), None)
+    if first is None:
+        return None
+    opens = first.type is Type.OPEN and isinstance(first.content, dict)
+    if not opens or first.content.get("version") != VERSION:
+        raise JournalError(
+            f"{path} is not a journal of version {VERSION}; use the version of rpudriver that began it, or begin a new "
+            "run in another folder"
+        )
+    try:
+        return Header(**{field.name: first.content[field.name] for field in fields(Header)})
+    except KeyError as error:
+        raise JournalError(f"{path} does not say its {error}; put a good copy in its place") from None
 
 
 def lines(path: Path) -> Iterator[Line]:

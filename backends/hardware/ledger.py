@@ -8,12 +8,13 @@ import contextlib
 import logging
 import struct
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import final
 
 from rpudriver.backends.hardware import operations as wire
 from rpudriver.backends.hardware.driver import Driver, Fate, Reply, Ticket
 from rpudriver.backends.hardware.encoding import CodeForm, Room, read_pieces
-from rpudriver.backends.hardware.journal import Journal
+from rpudriver.backends.hardware.journal import Journal, now
 from rpudriver.backends.hardware.journal_records import Entry
 from rpudriver.errors import ComplianceError, JournalError, LinkLostError, NotArmedError
 
@@ -28,13 +29,15 @@ class Ledger:
     Parameters
     ----------
     driver : the instrument, connected.
-    open_journal : makes a journal of its own for a run that was not given one.
+    make_journal : makes a journal of its own for a run that was not given one.
     form : of input codes, for reading devices back.
     """
 
-    def __init__(self, driver: Driver, open_journal: Callable[[], Journal], form: CodeForm) -> None:
-        self._driver, self._open, self._form = driver, open_journal, form
-        self._journal: Journal | None = None
+    def __init__(self, driver: Driver, make_journal: Callable[[], Journal], form: CodeForm) -> None:
+        self._driver, self._make, self._form = driver, make_journal, form
+        self._journal: Journal | None = None  # from the first batch on: a run that sends nothing leaves none
+        self._chosen = False  # the run was given a journal
+        self._notes: list[tuple[str, str]] = []  # and their dates, until there is a journal
         self.position = 0  # of the next batch
         self._broken_off: str | None = None  # the error that the program was told at this position
         self._unread: int | None = None  # a batch that is uncertain, and that the program will not ask for
@@ -43,15 +46,27 @@ class Ledger:
     def journal(self) -> Journal:
         """The journal of this run."""
         if self._journal is None:
-            self._journal = self._open()
+            self._journal = self._make()
+            for text, date in self._notes:
+                self._journal.note(text, date=date)
+            self._notes.clear()
         return self._journal
 
-    def use(self, journal: Journal) -> None:
-        """Take a journal, from its beginning, and find out what became of a batch that was in flight."""
-        if self._journal is not None:
-            raise JournalError(f"this run already writes {self._journal.path}; open the chip anew for another journal")
+    def begin(self, make_journal: Callable[[], Journal]) -> None:
+        """Take what makes the journal of a new run, which happens with the first batch."""
+        self._choose()
+        self._make = make_journal
+
+    def go_on(self, journal: Journal) -> None:
+        """Take the journal of a run, from its beginning, and find out what became of a batch that was in flight."""
+        self._choose()
         self._journal, self.position = journal, 0
         self.settle()
+
+    def _choose(self) -> None:
+        if self._chosen or self._journal is not None:
+            raise JournalError("this run has a journal already; open the chip anew for another one")
+        self._chosen = True
 
     def settle(self) -> None:
         """Find out what became of the batch in flight, if there is one; to be called before and after arming.
@@ -62,9 +77,14 @@ class Ledger:
         """
         pending = None if self._journal is None else self._journal.pending
         if pending is not None:
-            self._settle(pending)
+            settle(self.journal, self._driver, pending)
         if self._broken_off is not None:
             self._leave(self._broken_off)
+
+    @property
+    def path(self) -> Path | None:
+        """Where the journal is; None before a new run's first batch."""
+        return None if self._journal is None else self._journal.path
 
     @property
     def replaying(self) -> bool:
@@ -79,10 +99,11 @@ class Ledger:
         JournalError
             If the journal does not reach that far.
         """
-        if not 0 <= position <= self.journal.batches:
+        batches = 0 if self._journal is None else self._journal.batches
+        if not 0 <= position <= batches:
+            where = "this run has no journal yet" if self._journal is None else f"{self._journal.path} holds {batches}"
             raise JournalError(
-                f"the snapshot was taken after batch {position}, but {self.journal.path} holds {self.journal.batches}; "
-                "resume with the journal of that run"
+                f"the snapshot was taken after batch {position}, but {where}; resume with the journal of that run"
             )
         self.position, self._broken_off = position, None
 
@@ -184,7 +205,7 @@ class Ledger:
     def _finish(self, entry: Entry) -> Reply:
         """Return the reply to a batch of the journal: done then, done now, or read back."""
         if entry.pending:
-            self._settle(entry)
+            settle(self.journal, self._driver, entry)
             entry = self.journal.lookup(entry.number)
         if entry.reply is not None:
             return entry.reply
@@ -196,17 +217,6 @@ class Ledger:
             self.journal.again(entry.number, ticket)
         return self._carry_out(entry.number, ticket, entry.operations)
 
-    def _settle(self, entry: Entry) -> None:
-        """Write what became of a batch; that it has not been done is written where that is final."""
-        fate = Fate.NOT_YET if entry.ticket is None else self._driver.settle(entry.ticket, entry.operations)
-        if isinstance(fate, Reply):
-            self.journal.result(entry.number, fate)
-        elif fate is Fate.NOT_DONE:
-            self.journal.not_done(entry.number)
-        elif fate is Fate.UNKNOWN:
-            log.warning("batch %d is uncertain: it is not sent again, its devices are read back", entry.number)
-            self.journal.uncertain(entry.number, "nobody can tell whether it was done")
-
     def _carry_out(self, number: int, ticket: Ticket, operations: bytes) -> Reply:
         """Have a batch done that the journal holds; it holds every ticket before the instrument sees it."""
         reply = self._driver.send(ticket, operations, lambda other: self.journal.again(number, other))
@@ -215,25 +225,21 @@ class Ledger:
 
     def _read_back(self, entry: Entry) -> bytes:
         """Do the reads of an uncertain batch, and read the devices that it may have pulsed instead of pulsing them."""
-        records, devices = [], []
-        for op, flags, body in wire.pieces(entry.operations):
-            if op == wire.READ:
-                records.append(self._read(wire.OPERATION.pack(op, flags, len(body)) + body))
-                continue
-            records.append(wire.record())
-            if op == wire.PULSE:
-                devices += self._devices(body)
+        log.warning("batch %d is uncertain: it is not sent again, its devices are read back", entry.number)
+        records = [
+            self._read(wire.OPERATION.pack(op, flags, len(body)) + body) if op == wire.READ else wire.record()
+            for op, flags, body in wire.pieces(entry.operations)
+        ]
+        devices = [record for where in wire.pulsed(entry.operations) for record in self._devices(where)]
         found = b"".join(records)
         self.journal.reread(entry.number, _LENGTH.pack(len(found)) + found + b"".join(devices))
         return found
 
-    def _devices(self, body: bytes) -> list[bytes]:
+    def _devices(self, where: wire.Rectangle) -> list[bytes]:
         """Return the records of reading every device of a pulsed rectangle, column after column."""
-        array, _, row, rows, column, columns, _, _ = wire.PULSE_HEAD.unpack_from(body)
-        where = wire.Rectangle(array, row, rows, column, columns)
-        codes = wire.one_hot_codes(columns, self._form.largest)
+        codes = wire.one_hot_codes(where.columns, self._form.largest)
         request, reply = self._driver.largest
-        room = Room(request, reply, self._form.vector_ns * columns)
+        room = Room(request, reply, self._form.vector_ns * where.columns)
         return [self._read(piece.data) for piece in read_pieces(where, None, 0, False, codes, self._form, room)]
 
     def _read(self, operations: bytes) -> bytes:
@@ -241,18 +247,31 @@ class Ledger:
         return self._driver.send(self._driver.stamp(operations), operations).records
 
     def note(self, text: str) -> None:
-        """Write a line for people, if anything has been written yet."""
+        """Write a line for people."""
         log.info(text)
-        if self._journal is not None:
-            try:
-                self._journal.note(text)
-            except JournalError as error:  # nothing depends on it, and outputs have to go idle on a full disk, too
-                log.warning("not in the journal: %s", error)
+        if self._journal is None:
+            self._notes.append((text, now()))
+            return
+        try:
+            self._journal.note(text)
+        except JournalError as error:  # nothing depends on it, and outputs have to go idle on a full disk, too
+            log.warning("not in the journal: %s", error)
 
     def close(self) -> None:
         """Close the journal."""
         if self._journal is not None:
             self._journal.close()
+
+
+def settle(journal: Journal, driver: Driver, entry: Entry) -> None:
+    """Write what became of a pending batch; that it has not been done is written where that is final."""
+    fate = Fate.NOT_YET if entry.ticket is None else driver.settle(entry.ticket, entry.operations)
+    if isinstance(fate, Reply):
+        journal.result(entry.number, fate)
+    elif fate is Fate.NOT_DONE:
+        journal.not_done(entry.number)
+    elif fate is Fate.UNKNOWN:
+        journal.uncertain(entry.number, "nobody can tell whether it was done")
 
 
 def _records(reread: bytes) -> bytes:

@@ -40,6 +40,10 @@ class Rectangle:
     column: int
     columns: int
 
+    def __str__(self) -> str:
+        rows, columns = self.row + self.rows - 1, self.column + self.columns - 1
+        return f"array {self.array} rows {self.row}..{rows} columns {self.column}..{columns}"
+
 
 @final
 @dataclass(frozen=True, eq=False)
@@ -146,6 +150,14 @@ def pieces(operations: bytes) -> Iterator[tuple[int, int, bytes]]:
         at += OPERATION.size
         yield op, flags, operations[at : at + size]
         at += size
+
+
+def pulsed(operations: bytes) -> Iterator[Rectangle]:
+    """Go through the rectangles that a batch pulses."""
+    for op, _, body in pieces(operations):
+        if op == PULSE:
+            array, _, row, rows, column, columns, _, _ = PULSE_HEAD.unpack_from(body)
+            yield Rectangle(array, row, rows, column, columns)
 
 
 def _pulse(flags: int, body: bytes) -> PulseOperation:

@@ -217,15 +217,25 @@ class FirstWordOnly(Sound):
         return replace(step, trains=PulseTrains(x, d, trains.x_negative, trains.d_negative, trains.bl.clamp(max=32)))
 
 
+def reordered(trains: PulseTrains, order: torch.Tensor) -> PulseTrains:
+    x, d = trains.x_words.view(torch.int32)[order], trains.d_words.view(torch.int32)[order]
+    signs = trains.x_negative[order], trains.d_negative[order]
+    return PulseTrains(x.view(torch.uint32), d.view(torch.uint32), *signs, trains.bl[order])
+
+
 class SamplesReversed(Sound):
     """The order of the samples of a batch is ignored: the last acts first."""
 
     def pulse(self, step: Pulse) -> Pulse:
-        trains = step.trains
-        x, d = trains.x_words.view(torch.int32).flip(0), trains.d_words.view(torch.int32).flip(0)
-        signs = trains.x_negative.flip(0), trains.d_negative.flip(0)
-        reversed_ = PulseTrains(x.view(torch.uint32), d.view(torch.uint32), *signs, trains.bl.flip(0))
-        return replace(step, trains=reversed_)
+        return replace(step, trains=reordered(step.trains, torch.arange(len(step.trains)).flip(0)))
+
+
+class DownFirst(Sound):
+    """The samples of a batch that lead down are sent first, to change the polarity once."""
+
+    def pulse(self, step: Pulse) -> Pulse:
+        first = step.trains.d_negative.any(1).logical_not().int().argsort(stable=True)
+        return replace(step, trains=reordered(step.trains, first))
 
 
 class ReadsLast(Sound):
@@ -348,6 +358,7 @@ MUTANTS = (
     Mutant(CoincidencesFromRates, "coincidences-counted"),
     Mutant(FirstWordOnly, "every-word-counts"),
     Mutant(SamplesReversed, "sample-order"),
+    Mutant(DownFirst, "sample-order"),
     Mutant(ReadsLast, "step-order"),
     Mutant(RepeatsEachSample, "repeat-order"),
     Mutant(WaitRefused, "waiting"),

@@ -10,8 +10,8 @@ import numpy as np
 
 from rpudriver.backends.hardware import operations as wire
 from rpudriver.backends.hardware.driver import Reply, Ticket
-from rpudriver.backends.hardware.journal_records import Line, Type, lines
-from rpudriver.errors import ConfigError
+from rpudriver.backends.hardware.journal_records import Line, Type, header_of, lines
+from rpudriver.errors import ConfigError, JournalError
 
 
 def add_arguments(subparsers: Any) -> None:
@@ -22,7 +22,6 @@ def add_arguments(subparsers: Any) -> None:
         "--csv", action="store_true",
         help="every device and its pulses: batch, operation, array, row, column, kind, pulses (negative: down)",
     )  # fmt: skip
-    parser.add_argument("--input-bits", metavar="N", type=int, default=7, help="of the chip profile (default: 7)")
     parser.set_defaults(handler=run)
 
 
@@ -30,8 +29,11 @@ def run(args: argparse.Namespace) -> int:
     """Run the command."""
     if not args.file.is_file():
         raise ConfigError(f"no journal {args.file}; a run keeps chip.journal in its folder")
+    header = header_of(args.file)
+    if header is None:
+        raise JournalError(f"{args.file} holds no whole record: its run was killed as it began, nothing was sent")
     if args.csv:
-        _table(args.file, args.input_bits)
+        _table(args.file, header.input_bits)
     else:
         for line in lines(args.file):
             print(_words(line))
@@ -76,7 +78,7 @@ def _summary(operations: bytes) -> str:
         else:
             items.append(f"wait {wire.WAIT_BODY.unpack(body)[0]} us")
             continue
-        items.append(f"{what}, array {array} rows {row}..{row + rows - 1} columns {column}..{column + columns - 1}")
+        items.append(f"{what}, {wire.Rectangle(array, row, rows, column, columns)}")
     return "; ".join(items)
 
 

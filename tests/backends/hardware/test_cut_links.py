@@ -57,7 +57,10 @@ def test_a_cut_cable_repeats_nothing(cuts: int, exact_board: EmulatedBoard, tmp_
     kinds = [line.type for line in lines(tmp_path / "j")]
     assert kinds.count(Type.INTENT) == rounds  # each batch was meant once
     assert uncertain == 0  # the board is up all the time: it knows
-    assert kinds.count(Type.NOT_DONE) == kinds.count(Type.AGAIN) > 0  # some never arrived, and got another number
+    told = [kind for kind in kinds if kind is not Type.NOTE]
+    after = [told[at + 1] for at, kind in enumerate(told) if kind is Type.NOT_DONE]
+    assert set(after) <= {Type.AGAIN}  # some never arrived, and got another number; others may, where the board slept
+    assert after or cuts < 20  # of five, all may have arrived
     draw = torch.Generator().manual_seed(1)
     meant = [torch.randint(-2, 3, (8, 8), generator=draw) for _ in range(rounds)]
     applied = board_pulses(exact_board, tmp_path) - before

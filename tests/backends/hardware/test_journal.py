@@ -3,7 +3,7 @@
 import itertools
 import json
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 from hypothesis import given, settings
@@ -15,7 +15,7 @@ from rpudriver.backends.hardware.journal_file import pack
 from rpudriver.backends.hardware.journal_records import VERSION, Entry, Header, Type, lines
 from rpudriver.errors import JournalError
 
-HEADER = Header("emulated-64", "board-1a2b", "profile-3c4d", "a test")
+HEADER = Header("emulated-64", "board-1a2b", "profile-3c4d", 7, "a test")
 TICKET = Ticket(7, 8, 9)
 
 
@@ -91,26 +91,25 @@ def test_a_batch_that_was_not_done_gets_a_new_ticket(path):
         journal.again(2, TICKET)
 
 
-def test_a_journal_of_an_older_version_goes_on_and_a_newer_one_is_refused(path):
-    entries = filled(path)
+@pytest.mark.parametrize("version", [1, VERSION - 1, VERSION + 1, None])
+def test_a_journal_of_another_version_is_refused_and_left_alone(path, version):
+    filled(path)
     whole = path.read_bytes()
     size = next(itertools.islice(lines(path), 1, None)).offset
-    for version in (1, VERSION + 1):
-        opening = {
-            "version": version,
-            "chip": HEADER.chip,
-            "fingerprint": HEADER.fingerprint,
-            "profile": HEADER.profile,
-        }
-        path.write_bytes(pack(Type.OPEN, json.dumps(opening).encode()) + whole[size:])
-        if version == 1:
-            journal = Journal.resume(path, HEADER)
-            journal.not_done(2)
-            assert [journal.lookup(k) for k in range(2)] == entries[:2]
-            journal.close()
-        else:
-            with pytest.raises(JournalError, match=f"not a journal of version 1 to {VERSION}; go on with the version"):
-                Journal.resume(path, HEADER)
+    path.write_bytes(pack(Type.OPEN, json.dumps({**asdict(HEADER), "version": version}).encode()) + whole[size:])
+    before = path.read_bytes()
+    with pytest.raises(JournalError, match=f"not a journal of version {VERSION}; use the version of rpudriver that"):
+        Journal.resume(path, HEADER)
+    assert path.read_bytes() == before
+
+
+def test_a_header_that_lacks_something_is_named(path):
+    path.parent.mkdir()
+    content = {**asdict(HEADER), "version": VERSION}
+    del content["input_bits"]
+    path.write_bytes(pack(Type.OPEN, json.dumps(content).encode()))
+    with pytest.raises(JournalError, match="does not say its 'input_bits'"):
+        Journal.resume(path, HEADER)
 
 
 def test_lines_tell_people_everything(path):
@@ -151,15 +150,14 @@ def test_batches_go_one_by_one(path):
     journal.intent(3, TICKET, b"")
 
 
-@pytest.mark.parametrize("name", ["chip", "fingerprint", "profile"])
+@pytest.mark.parametrize("name", ["chip", "fingerprint", "profile", "input_bits"])
 def test_the_journal_of_another_is_refused_and_left_alone(path, name):
     filled(path)
     before = path.read_bytes()
-    other = Header(**{"chip": HEADER.chip, "fingerprint": HEADER.fingerprint, "profile": HEADER.profile, name: "other"})
     with pytest.raises(JournalError, match=f"of another {name}"):
-        Journal.resume(path, other)
+        Journal.resume(path, replace(HEADER, **{name: 9 if name == "input_bits" else "other"}))
     assert path.read_bytes() == before
-    Journal.resume(path, Header(HEADER.chip, HEADER.fingerprint, HEADER.profile, "another day"))
+    Journal.resume(path, replace(HEADER, text="another day"))
 
 
 def test_a_new_run_needs_a_new_file_and_a_resumed_one_needs_one(path):
