@@ -168,7 +168,7 @@ class SerialBoard(Driver):
             self._last = request.seq
             tripped = reply.status == Status.COMPLIANCE
             return Reply(reply.payload[1:] if tripped else reply.payload, tripped)  # first how many were done
-        if reply.status == Status.SEQ_GAP:
+        if reply.status in (Status.SEQ_GAP, Status.SEQ_REUSE):  # an ARM that was given up may have arrived after all
             raise self._lost(f"the board has another number than batch {request.seq}, which is to be settled")
         raise refusals.error(f"batch {request.seq}", reply.status, reply.payload)
 

@@ -63,8 +63,8 @@ class Conversation:
             If the link broke.
         """
         self.heard = Heard()
+        data = request.pack()  # before the clock starts: the first frame of a process loads compiled code
         wait, end = self._patience, time.monotonic() + give_up
-        data = request.pack()
         self._link.write(b"\0" + data if unsure else data)
         while True:
             reply = self._listen(request, wait, end)

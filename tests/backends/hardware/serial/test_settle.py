@@ -187,6 +187,19 @@ def test_a_number_that_another_program_has_used_is_a_lost_link() -> None:
         assert value(b.run(BATCH)) == 5
 
 
+def test_a_number_that_a_late_arm_has_used_is_a_lost_link() -> None:
+    """An ARM that was given up arrives after the board was asked where it stands, and before the batch."""
+    with bench() as b:
+        ticket = b.driver.stamp(BATCH)
+        assert b.driver.settle(ticket, BATCH) is Fate.NOT_YET
+        b.model.last_seq, b.model.last_crc = b.model.last_seq + 1, 0
+        with pytest.raises(LinkLostError, match="has another number than batch 2, which is to be settled"):
+            b.driver.run(ticket, BATCH)
+        assert b.driver.settle(ticket, BATCH) is Fate.NOT_DONE
+        assert b.model.pulses == 0
+        assert value(b.run(BATCH)) == 5
+
+
 def test_a_number_that_is_used_while_the_board_is_armed_again() -> None:
     """Somebody else arms it between the refusal of the batch and our ARM, which finds its number used."""
     with bench() as b:
