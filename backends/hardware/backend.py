@@ -56,7 +56,8 @@ class HardwareBackend(CrossbarBackend):
     restores_devices: ClassVar[bool] = False
 
     def __init__(self, profile: ChipProfile, driver: Driver, identity: Identity, care: Care) -> None:
-        super().__init__(profile.capabilities(), f"{profile.chip} profile {profile.digest()}")
+        what = "" if identity.real else "dry run of "
+        super().__init__(profile.capabilities(), f"{what}{profile.chip} profile {profile.digest()}")
         self._profile, self._driver, self._care = profile, driver, care
         self.identity = identity
         self._kinds = {name: number for number, name in enumerate(profile.kind_names())}

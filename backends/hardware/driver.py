@@ -136,6 +136,7 @@ class Identity:
     session : see `Ticket`.
     armed, reason : state, and the word for why it is not armed.
     pulses : device pulses that the instrument has counted over its life, None where it counts none.
+    real : whether there is an instrument: what is journalled and saved without one goes on without one.
     """
 
     chip: str
@@ -144,6 +145,7 @@ class Identity:
     armed: bool
     reason: str
     pulses: int | None
+    real: bool = True
 
 
 class Driver(ABC):

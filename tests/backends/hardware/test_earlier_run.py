@@ -145,6 +145,8 @@ def test_a_dry_run_knows_nothing_of_a_board(
     model, port = modelled
     path = broken_off(model, port, tmp_path, "done")
     with make("dry-run", chip="emulated-64", state=str(tmp_path)) as chip:
+        with pytest.raises(JournalError, match="dry run"):
+            chip.keep_journal(path, resume=True)
         chip.arm()
     assert "is not known" in told(caplog)[0]
     with opened(port, tmp_path) as chip:
