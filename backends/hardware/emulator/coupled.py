@@ -71,6 +71,7 @@ class Coupled:
         row_rest, column_rest = (np.nan, np.nan) if rails.floating else (rails.row_rest, rails.column_rest)
         row_volts = np.where(rows, rails.row_active, row_rest)
         column_volts = np.where(columns, rails.column_active, column_rest)
+        volts: Volts64
         if self.ohms:
             volts = wires.across(np.maximum(siemens, network.LEAK_S), row_volts, column_volts, 1 / self.ohms)
         else:
