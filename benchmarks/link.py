@@ -21,7 +21,7 @@ import torch
 
 from benchmarks.machine import describe as describe_machine
 from rpudriver.backends.base import CrossbarBackend
-from rpudriver.backends.hardware.driver import Driver, Identity, Reply, Settings, Ticket
+from rpudriver.backends.hardware.driver import Driver, Fate, Identity, Reply, Settings, Ticket
 from rpudriver.backends.hardware.emulator.board import EmulatedBoard
 from rpudriver.backends.hardware.opening import ChipOptions, open_chip
 from rpudriver.backends.hardware.profile import ChipProfile
@@ -88,8 +88,8 @@ class InstantBoard(Driver):
         self.packing_s += time.perf_counter() - start
         return Reply(reply.payload)
 
-    def settle(self, ticket: Ticket, operations: bytes) -> Reply | None:
-        return None
+    def settle(self, ticket: Ticket, operations: bytes) -> Reply | Fate:
+        return Fate.UNKNOWN
 
     def idle(self) -> None:
         pass

@@ -4,6 +4,7 @@ The order of a call: the base class validates all steps, `_admit` holds them aga
 endurance of its devices, then they are encoded whole, and only then the first byte leaves.
 """
 
+import contextlib
 import logging
 import os
 import secrets
@@ -22,7 +23,8 @@ from rpudriver.backends.hardware import encoding, shutdown
 from rpudriver.backends.hardware.driver import Driver, Identity
 from rpudriver.backends.hardware.encoding import CodeForm, Piece, Room, Timing
 from rpudriver.backends.hardware.endurance import DeviceCounters, Wear
-from rpudriver.backends.hardware.journal import Durability, Header, Journal
+from rpudriver.backends.hardware.journal import Durability, Journal
+from rpudriver.backends.hardware.journal_records import Header
 from rpudriver.backends.hardware.ledger import Ledger
 from rpudriver.backends.hardware.limits import check_sequence
 from rpudriver.backends.hardware.operations import Rectangle
@@ -72,6 +74,7 @@ class HardwareBackend(CrossbarBackend):
         try:
             self._ledger.settle()
             self._driver.arm(self._profile.settings(limits or Limits()))
+            self._ledger.settle()
         except BaseException:
             super().idle()
             raise
@@ -83,13 +86,11 @@ class HardwareBackend(CrossbarBackend):
         self._ledger.note(f"idle: outputs of {self._profile.chip} at rest")
 
     def close(self) -> None:
-        try:
+        with contextlib.ExitStack() as stack:  # all of it, whatever fails on the way; the lock goes last
+            for end in (self._care.owner.release, self._care.counters.close, self._driver.close, self._ledger.close):
+                stack.callback(end)
+            stack.callback(shutdown.forget, self)
             super().close()
-        finally:
-            self._ledger.close()
-            self._driver.close()
-            self._care.counters.close()
-            self._care.owner.release()
 
     def wear(self) -> Wear:
         """Return how much of the endurance of the devices is used up."""
@@ -109,7 +110,6 @@ class HardwareBackend(CrossbarBackend):
 
     def _own_journal(self) -> Journal:
         name = f"{datetime.now():%Y-%m-%d-%H%M%S}-{os.getpid()}-{secrets.token_hex(2)}.journal"
-        self._care.journals.mkdir(parents=True, exist_ok=True)
         return Journal.create(self._care.journals / name, self._header(), self._care.durable)
 
     # ---- hooks --------------------------------------------------------------------------------------------------

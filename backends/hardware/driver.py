@@ -5,12 +5,22 @@ as they are, other drivers decode them (`rpudriver.backends.hardware.operations`
 limits and one accounting for all of them.
 """
 
+import contextlib
 import struct
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum
 from typing import ClassVar, Self, final
 
+from rpudriver.errors import BoardError
+
+ATTEMPTS = 3  # to have a batch done by an instrument that falls asleep
 _TICKET = struct.Struct("<III")
+
+
+class StaleTicketError(BoardError):
+    """A batch was not done, and its number went to something else: `Driver.stamp` has to give it another."""
 
 
 @final
@@ -54,6 +64,15 @@ class Reply:
 
     records: bytes
     tripped: bool = False
+
+
+@final
+class Fate(Enum):
+    """What is known of a batch whose reply never came, where there is no reply any more."""
+
+    NOT_YET = "not done so far: it still may be, under its number, if it is on its way"
+    NOT_DONE = "not done, and it cannot be any more under its number"
+    UNKNOWN = "nobody can tell"
 
 
 @final
@@ -170,21 +189,31 @@ class Driver(ABC):
             If it cannot be known whether it was done: `settle` is to find out, with the next connection.
         NotArmedError
             If the instrument is not armed, or not any more; nothing was done.
+        StaleTicketError
+            If the instrument had to be armed again, which took the number; nothing was done.
         BoardError
             If it was refused; nothing was done.
         """
 
-    @abstractmethod
-    def settle(self, ticket: Ticket, operations: bytes) -> Reply | None:
-        """Return what became of a batch whose reply never came, None where nobody can tell: it is never sent anew.
+    @final
+    def send(self, ticket: Ticket, operations: bytes, note: Callable[[Ticket], None] = lambda ticket: None) -> Reply:
+        """Do what `run` does; where the ticket has become stale, under another one, which `note` is told before."""
+        for _ in range(ATTEMPTS - 1):
+            with contextlib.suppress(StaleTicketError):
+                return self.run(ticket, operations)
+            ticket = self.stamp(operations)
+            note(ticket)
+        return self.run(ticket, operations)
 
-        A batch that is known not to have been done is done now. To be called before `arm`, after which an instrument
-        may not remember.
+    @abstractmethod
+    def settle(self, ticket: Ticket, operations: bytes) -> Reply | Fate:
+        """Return what became of a batch whose reply never came: its reply, if it was done. Nothing is done by this.
+
+        To be called before `arm`, after which an instrument may not remember; and again after it, for `arm` takes the
+        number of a batch that has not been done.
 
         Raises
         ------
-        NotArmedError
-            If the batch was not done, and the instrument is not armed: arm it, then settle again.
         LinkLostError
             If the link broke once more: settle with the next connection.
         """

@@ -9,7 +9,7 @@ import numpy as np
 
 from rpudriver.backends.hardware import operations as wire
 from rpudriver.backends.hardware.backend import HardwareBackend
-from rpudriver.backends.hardware.driver import Driver, Identity, Reply, Settings, Ticket
+from rpudriver.backends.hardware.driver import Driver, Fate, Identity, Reply, Settings, Ticket
 from rpudriver.backends.hardware.opening import ChipOptions, open_chip, parse_options
 from rpudriver.backends.hardware.profile import ChipProfile
 from rpudriver.errors import NotArmedError
@@ -67,8 +67,8 @@ class NoBoard(Driver):
                 records.append(wire.record())
         return Reply(b"".join(records))
 
-    def settle(self, ticket: Ticket, operations: bytes) -> Reply | None:
-        return None
+    def settle(self, ticket: Ticket, operations: bytes) -> Reply | Fate:
+        return Fate.NOT_DONE
 
     def idle(self) -> None:
         self._armed = False

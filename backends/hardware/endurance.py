@@ -1,5 +1,6 @@
 """Pulses that each device has had in its life, in a file that outlives the process, and a budget for them."""
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple, Self, final
@@ -70,6 +71,8 @@ class DeviceCounters:
                 new = path.with_suffix(".new")
                 np.lib.format.open_memmap(new, "w+", np.int64, shape).flush()
                 new.replace(path)
+            np.lib.format.open_memmap(path, "r")  # refuses half a file, which "r+" would fill up with zeros
+            _reserve(path)
             counts = np.lib.format.open_memmap(path, "r+")
         except (OSError, ValueError) as error:
             raise JournalError(f"the pulse counters {path} cannot be used: {error}; put a good copy in place") from None
@@ -106,8 +109,8 @@ class DeviceCounters:
         """Count pulses that are about to be sent."""
         counts = pulses_of(trains)
         self._at(place, counts)[...] += counts * repeat
-        if self._power and isinstance(self._counts, np.memmap):
-            self._counts.flush()
+        if self._power:
+            self._flush()
 
     def at(self, place: Placement, shape: tuple[int, int]) -> Counts:
         """Return the counters of a rectangle, a copy."""
@@ -125,8 +128,22 @@ class DeviceCounters:
 
     def close(self) -> None:
         """Write what is in memory; closing twice is harmless."""
+        self._flush()
+
+    def _flush(self) -> None:
         if isinstance(self._counts, np.memmap):
-            self._counts.flush()
+            try:
+                self._counts.flush()
+            except OSError as error:
+                raise JournalError(
+                    f"the pulse counters cannot be written: {error}; see to the disk, nothing more is sent"
+                ) from error
+
+
+def _reserve(path: Path) -> None:
+    """Take room on the disk for all of a file: a full disk is found now, where counting would end the process."""
+    with path.open("r+b") as file:
+        os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
 
 
 def _name(array: Any, row: Any, column: Any) -> str:

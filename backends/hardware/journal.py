@@ -3,147 +3,53 @@
 A killed run resumes from it: batches that are done are answered from the journal, the one in flight is settled with
 the instrument, and where nobody can tell what became of it, it is marked uncertain and read back, never sent again.
 There is one journal for a run, and one batch at most without an outcome.
-
-Payloads, little-endian; batches are numbered from 0:
-
-    1 OPEN       JSON: version, chip, fingerprint, profile, text, date
-    2 INTENT     number u64, ticket 12 bytes, operations
-    3 RESULT     number u64, tripped u8, records
-    4 UNCERTAIN  number u64, reason (UTF-8)
-    5 REREAD     number u64, what was read back of an uncertain batch
-    6 NOTE       JSON: text, date and more, for people
 """
 
 import json
-import struct
 from array import array
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import datetime
-from enum import IntEnum
 from pathlib import Path
-from typing import Any, Literal, Self, final
+from typing import Any, Literal, NamedTuple, Self, final
 
 from rpudriver.backends.hardware.driver import Reply, Ticket
 from rpudriver.backends.hardware.journal_file import Record, RecordFile, scan
+from rpudriver.backends.hardware.journal_records import (
+    NUMBER,
+    READABLE,
+    RESULT,
+    VERSION,
+    Entry,
+    Header,
+    Line,
+    Type,
+    line_of,
+    lines,
+)
 from rpudriver.errors import JournalError
 
-VERSION = 1
 Durability = Literal["process", "power"]
 
-_NUMBER = struct.Struct("<Q")
-_RESULT = struct.Struct("<QB")
+_SENT = (Type.INTENT, Type.AGAIN)
+_PENDING = (*_SENT, Type.NOT_DONE)
+_AFTER: dict[int, tuple[Type, ...]] = {  # after which one each record of a batch may come
+    Type.INTENT: (Type.OPEN, Type.RESULT, Type.UNCERTAIN, Type.LEFT),
+    Type.RESULT: _SENT,
+    Type.UNCERTAIN: _SENT,
+    Type.REREAD: (Type.UNCERTAIN, Type.LEFT),
+    Type.NOT_DONE: _SENT,
+    Type.AGAIN: _PENDING,
+    Type.LEFT: (Type.RESULT, Type.UNCERTAIN, Type.NOT_DONE),
+}
 
 
-@final
-class Type(IntEnum):
-    """What a record is."""
+class _Known(NamedTuple):
+    """How far a journal is known: where its records end, how many batches, what last became of the last one."""
 
-    OPEN = 1
-    INTENT = 2
-    RESULT = 3
-    UNCERTAIN = 4
-    REREAD = 5
-    NOTE = 6
-
-
-_TYPES = frozenset(Type)
-
-
-@final
-@dataclass(frozen=True)
-class Header:
-    """Whose journal it is.
-
-    Attributes
-    ----------
-    chip : name of the chip.
-    fingerprint : of the backend that writes it; batches of another cannot be replayed.
-    profile : digest of the chip profile: what a code means.
-    text : for people; need not be the same to resume.
-    """
-
-    chip: str
-    fingerprint: str
-    profile: str
-    text: str = ""
-
-
-@final
-@dataclass(frozen=True)
-class Entry:
-    """A batch.
-
-    Attributes
-    ----------
-    number : from 0.
-    ticket, operations : what was to be sent.
-    reply : None where none is known.
-    uncertain : nobody can tell whether it was done; `reason` says why, `reread` is what was read back, if it was.
-    """
-
-    number: int
-    ticket: Ticket
-    operations: bytes
-    reply: Reply | None = None
-    uncertain: bool = False
-    reason: str = ""
-    reread: bytes | None = None
-
-
-@final
-@dataclass(frozen=True)
-class Line:
-    """A record for people and tests.
-
-    Attributes
-    ----------
-    offset : of its first byte in the file.
-    type : what it is.
-    number : of its batch, None where it belongs to none.
-    content : dict of OPEN and NOTE, (Ticket, operations) of INTENT, Reply of RESULT, str of UNCERTAIN, else bytes.
-    """
-
-    offset: int
-    type: Type
-    number: int | None
-    content: Any
-
-
-def lines(path: Path) -> Iterator[Line]:
-    """Go through a journal without opening it for writing: that of a run that goes on may be read.
-
-    Raises
-    ------
-    JournalError
-        If a record is damaged.
-    """
-    for record in scan(path):
-        yield _line(path, record)
-
-
-def _line(path: Path, record: Record) -> Line:
-    payload, at = record.payload, record.offset
-    try:
-        what = Type(record.type)
-        if what in (Type.OPEN, Type.NOTE):
-            return Line(at, what, None, json.loads(payload))
-        (number,) = _NUMBER.unpack_from(payload)
-        rest = payload[_NUMBER.size :]
-        match what:
-            case Type.INTENT:
-                return Line(at, what, number, (Ticket.unpack(rest[: Ticket.SIZE]), rest[Ticket.SIZE :]))
-            case Type.RESULT:
-                return Line(at, what, number, Reply(rest[1:], bool(rest[0])))
-            case Type.UNCERTAIN:
-                return Line(at, what, number, rest.decode())
-            case _:
-                return Line(at, what, number, rest)
-    except (ValueError, struct.error, IndexError) as error:
-        raise JournalError(
-            f"{path}: the record at byte {at} of type {record.type} has no meaning here ({error}); it was written by "
-            "another version of rpudriver, which can read it"
-        ) from error
+    end: int = 0
+    batches: int = 0
+    last: Type = Type.OPEN
 
 
 @final
@@ -156,9 +62,8 @@ class Journal:
 
     def __init__(self, file: RecordFile) -> None:
         self._file = file
-        self._end = 0  # of the records that are known
+        self._known = _Known()
         self._intents = array("Q")  # offset of each
-        self._pending = self._uncertain = False  # the last batch has no outcome, an uncertain one
 
     @classmethod
     def create(cls, path: Path, header: Header, durable: Durability = "process") -> Self:
@@ -220,13 +125,13 @@ class Journal:
     def batches(self) -> int:
         """How many batches it holds, which is also the number of the next."""
         self._catch_up()
-        return len(self._intents)
+        return self._known.batches
 
     @property
     def pending(self) -> Entry | None:
         """The batch whose outcome is not known yet, if there is one."""
         count = self.batches
-        return self.lookup(count - 1) if self._pending else None
+        return self.lookup(count - 1) if self._known.last in _PENDING else None
 
     def intent(self, number: int, ticket: Ticket, operations: bytes) -> None:
         """Note a batch before it is sent.
@@ -236,19 +141,31 @@ class Journal:
         JournalError
             If it cannot be written, or if the batch before it has no outcome: do not send it.
         """
-        self._append(Type.INTENT, _NUMBER.pack(number) + ticket.pack() + operations)
+        self._append(Type.INTENT, NUMBER.pack(number) + ticket.pack() + operations)
 
     def result(self, number: int, reply: Reply) -> None:
         """Note what came of the pending batch. Where that fails it stays pending, and can be settled later."""
-        self._append(Type.RESULT, _RESULT.pack(number, reply.tripped) + reply.records)
+        self._append(Type.RESULT, RESULT.pack(number, reply.tripped) + reply.records)
 
     def uncertain(self, number: int, reason: str) -> None:
         """Note that nobody can tell whether the pending batch was done."""
-        self._append(Type.UNCERTAIN, _NUMBER.pack(number) + reason.encode())
+        self._append(Type.UNCERTAIN, NUMBER.pack(number) + reason.encode())
+
+    def not_done(self, number: int) -> None:
+        """Note that the pending batch was not done, and cannot be any more under the number that it had."""
+        self._append(Type.NOT_DONE, NUMBER.pack(number))
+
+    def again(self, number: int, ticket: Ticket) -> None:
+        """Note the new ticket of the pending batch, which was not done, before it is sent under it."""
+        self._append(Type.AGAIN, NUMBER.pack(number) + ticket.pack())
+
+    def left(self, number: int, error: str) -> None:
+        """Note that the program was told of an error at the last batch, and went on after it."""
+        self._append(Type.LEFT, NUMBER.pack(number) + error.encode())
 
     def reread(self, number: int, codes: bytes) -> None:
         """Note what was read back after the last batch, which is uncertain; the last such note counts."""
-        self._append(Type.REREAD, _NUMBER.pack(number) + codes)
+        self._append(Type.REREAD, NUMBER.pack(number) + codes)
 
     def note(self, text: str, **fields: Any) -> None:
         """Note something for people; fields are what JSON can say."""
@@ -264,19 +181,30 @@ class Journal:
         """
         if not 0 <= number < self.batches:
             raise JournalError(
-                f"{self.path} holds the batches 0 to {len(self._intents) - 1}; there is no batch {number}"
+                f"{self.path} holds the batches 0 to {self._known.batches - 1}; there is no batch {number}"
             )
         at = self._intents[number]
-        end = self._intents[number + 1] if number + 1 < len(self._intents) else self._end
+        end = self._intents[number + 1] if number + 1 < self._known.batches else self._known.end
         found: dict[Type, Any] = {}
+        ticket: Ticket | None = None
         while at < end:
             record = self._file.read(at)
-            line = _line(self.path, record)
+            line = line_of(self.path, record)
             found[line.type], at = line.content, record.end
-        ticket, operations = found[Type.INTENT]
+            if line.type in (Type.AGAIN, Type.NOT_DONE):
+                ticket = line.content
+            elif line.type is Type.INTENT:
+                ticket, operations = line.content
         reason = found.get(Type.UNCERTAIN)
         return Entry(
-            number, ticket, operations, found.get(Type.RESULT), reason is not None, reason or "", found.get(Type.REREAD)
+            number,
+            ticket,
+            operations,
+            reply=found.get(Type.RESULT),
+            uncertain=reason is not None,
+            reason=reason or "",
+            reread=found.get(Type.REREAD),
+            left=found.get(Type.LEFT),
         )
 
     def records(self) -> Iterator[Line]:
@@ -296,8 +224,8 @@ class Journal:
 
     def _catch_up(self) -> None:
         """Take in what the file holds and this object does not know, after a call that was broken off in the middle."""
-        if self._file.size != self._end:
-            for record in scan(self.path, self._end):
+        if self._file.size != self._known.end:
+            for record in scan(self.path, self._known.end):
                 problem = self._problem(record.type, record.payload)
                 if problem:
                     raise JournalError(
@@ -308,41 +236,40 @@ class Journal:
 
     def _mend(self) -> None:
         """Have the file end with a whole record that is known here."""
-        if self._file.size != self._end:
+        if self._file.size != self._known.end:
             self._catch_up()
-            self._file.cut(self._end)
+            self._file.cut(self._known.end)
 
     def _problem(self, what: int, payload: bytes) -> str | None:
         """Return why a record cannot come next."""
-        count = len(self._intents)
+        end, count, last = self._known
         if what in (Type.OPEN, Type.NOTE):
-            return None if (self._end == 0) == (what == Type.OPEN) else "is out of place: OPEN is first, and only once"
-        if what not in _TYPES or len(payload) < _NUMBER.size:
+            return None if (end == 0) == (what == Type.OPEN) else "is out of place: OPEN is first, and only once"
+        if what not in _AFTER or len(payload) < NUMBER.size:
             return "is not known to this version of rpudriver"
-        (number,) = _NUMBER.unpack_from(payload)
+        (number,) = NUMBER.unpack_from(payload)
         if number != (count if what == Type.INTENT else count - 1):
             return f"of batch {number} is out of order: {count} batches are known, numbered from 0"
-        pending, uncertain = self._pending, self._uncertain
-        if not (uncertain if what == Type.REREAD else not pending if what == Type.INTENT else pending):
-            state = "no" if pending else "an uncertain" if uncertain else "its"
-            return f"of batch {number} is out of order: the last batch has {state} outcome"
+        if last not in _AFTER[what]:
+            return f"of batch {number} is out of order: it cannot come after {last.name}"
         return None
 
     def _take(self, record: Record) -> None:
-        """Take in a record; doing so twice is harmless, and only `_end` says that it was done."""
+        """Take in a record, by one assignment at the end: broken off before, nothing has happened."""
+        _, batches, last = self._known
         if record.type == Type.INTENT:
-            (number,) = _NUMBER.unpack_from(record.payload)
-            self._intents[number:] = array("Q", [record.offset])
-            self._pending, self._uncertain = True, False
-        elif record.type in (Type.RESULT, Type.UNCERTAIN):
-            self._pending, self._uncertain = False, record.type == Type.UNCERTAIN
-        self._end = record.end
+            self._intents[batches:] = array("Q", [record.offset])
+            batches += 1
+        if record.type in _AFTER and record.type != Type.REREAD:
+            last = Type(record.type)
+        self._known = _Known(record.end, batches, last)
 
 
 def _check_header(path: Path, first: Line, header: Header) -> None:
-    if first.type is not Type.OPEN or first.content.get("version") != VERSION:
+    if first.type is not Type.OPEN or first.content.get("version") not in READABLE:
         raise JournalError(
-            f"{path} is not a journal of version {VERSION}; go on with the version of rpudriver that began it"
+            f"{path} is not a journal of version {READABLE[0]} to {VERSION}; go on with the version of rpudriver that "
+            "began it"
         )
     for name in ("chip", "profile", "fingerprint"):
         found, expected = first.content.get(name), getattr(header, name)

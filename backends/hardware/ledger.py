@@ -7,14 +7,15 @@ the results that came then and nothing is sent. Where the journal ends, the inst
 import contextlib
 import logging
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import final
 
 from rpudriver.backends.hardware import operations as wire
-from rpudriver.backends.hardware.driver import Driver, Reply
+from rpudriver.backends.hardware.driver import Driver, Fate, Reply, Ticket
 from rpudriver.backends.hardware.encoding import CodeForm, Room, read_pieces
-from rpudriver.backends.hardware.journal import Entry, Journal
-from rpudriver.errors import ComplianceError, JournalError, NotArmedError
+from rpudriver.backends.hardware.journal import Journal
+from rpudriver.backends.hardware.journal_records import Entry
+from rpudriver.errors import ComplianceError, JournalError, LinkLostError, NotArmedError
 
 log = logging.getLogger("rpudriver.hardware")
 _LENGTH = struct.Struct("<I")  # of the records, before what was read back
@@ -35,6 +36,8 @@ class Ledger:
         self._driver, self._open, self._form = driver, open_journal, form
         self._journal: Journal | None = None
         self.position = 0  # of the next batch
+        self._broken_off: str | None = None  # the error that the program was told at this position
+        self._unread: int | None = None  # a batch that is uncertain, and that the program will not ask for
 
     @property
     def journal(self) -> Journal:
@@ -51,14 +54,17 @@ class Ledger:
         self.settle()
 
     def settle(self) -> None:
-        """Find out what became of the batch in flight, if there is one; to be called before the instrument is armed.
+        """Find out what became of the batch in flight, if there is one; to be called before and after arming.
 
-        A batch that is known not to have been done waits until it is, and is done when its turn comes.
+        Of a run that is resumed, one that was not done is done when its turn comes, under a new number: an ARM has
+        taken the one that it had. One that broke off in this process, with an error, is not asked for again: the
+        program goes on after it.
         """
         pending = None if self._journal is None else self._journal.pending
         if pending is not None:
-            with contextlib.suppress(NotArmedError):
-                self._settle(pending)
+            self._settle(pending)
+        if self._broken_off is not None:
+            self._leave(self._broken_off)
 
     @property
     def replaying(self) -> bool:
@@ -78,7 +84,7 @@ class Ledger:
                 f"the snapshot was taken after batch {position}, but {self.journal.path} holds {self.journal.batches}; "
                 "resume with the journal of that run"
             )
-        self.position = position
+        self.position, self._broken_off = position, None
 
     def do(self, operations: bytes) -> Reply:
         """Return the reply to a batch, from the journal or from the instrument.
@@ -86,18 +92,16 @@ class Ledger:
         Raises
         ------
         LinkLostError, BoardError, JournalError
+        NotArmedError
+            Also if a batch has broken off since `settle`.
         ComplianceError
             If the current limit was hit; what came after in the batch was not done.
         """
-        if self.replaying:
-            reply = self._done_before(operations)
-        else:
-            self._leave_behind()
-            ticket = self._driver.stamp(operations)
-            self.journal.intent(self.position, ticket, operations)
-            reply = self._driver.run(ticket, operations)
-            self.journal.result(self.position, reply)
-        self.position += 1
+        self._check_whole()
+        entry = self._known(operations) if self.replaying else None
+        with self._telling():
+            reply = self._begin(operations) if entry is None else self._finish(entry)
+            self.position += 1
         if reply.tripped:
             raise ComplianceError(
                 f"batch {self.position - 1}: the current limit was hit; outputs are at rest and the rest was not sent. "
@@ -105,41 +109,116 @@ class Ledger:
             )
         return reply
 
-    def _leave_behind(self) -> None:
-        """Settle a batch that was broken off in this process, by Ctrl-C say, and that nobody asks for again."""
-        pending = self.journal.pending
-        if pending is not None:
-            self._settle(pending)
-            self.position = self.journal.batches
+    def _check_whole(self) -> None:
+        if self._broken_off is not None and self._at_last:
+            raise NotArmedError(
+                f"batch {self.position} broke off ({self._broken_off}); arm the chip again: that finds out what became "
+                "of it, and tells"
+            )
+        self._broken_off = None  # not even its intent was written
+        if self._unread is not None:
+            self._read_back(self.journal.lookup(self._unread))
+            self._unread = None
 
-    def _done_before(self, operations: bytes) -> Reply:
+    @property
+    def _at_last(self) -> bool:
+        """Whether the next batch is the last one of the journal."""
+        return self._journal is not None and self.position == self._journal.batches - 1
+
+    def _leave(self, error: str) -> None:
+        """Go on after a batch that broke off, as soon as it is known for good what became of it."""
+        if self._at_last:
+            entry = self.journal.lookup(self.position)
+            if entry.pending and entry.ticket is not None:
+                return  # it may be on its way: once the instrument is armed it cannot be done any more
+            self.journal.left(entry.number, error)
+            self._go_past(entry)
+            became = "was done" if entry.reply is not None else "was not done, and is not sent any more"
+            if entry.uncertain:
+                became = "may have been done or not: the devices that it was to pulse are read into the journal"
+            log.warning(
+                "batch %d broke off, and %s; what followed it in its sequence was not sent", entry.number, became
+            )
+        self._broken_off = None
+
+    def _go_past(self, entry: Entry) -> None:
+        """Go on after a batch that the program got an error for."""
+        self.position += 1
+        self._unread = entry.number if entry.uncertain and entry.reread is None else None
+
+    @contextlib.contextmanager
+    def _telling(self) -> Iterator[None]:
+        """Remember an error that the program is told at this position."""
+        try:
+            yield
+        except BaseException as error:  # Ctrl-C as well
+            self._broken_off = f"{type(error).__name__}: {error}".removesuffix(": ")
+            raise
+
+    def _known(self, operations: bytes) -> Entry:
+        """Return what the journal holds of the next batch.
+
+        Raises
+        ------
+        JournalError
+            If it holds another one.
+        LinkLostError
+            If the program was told of an error then, and went on after it.
+        """
         entry = self.journal.lookup(self.position)
         if entry.operations != operations:
             raise JournalError(
                 f"batch {self.position} of {self.journal.path} is not what this run does now: it was written by "
                 "another run, config or version. Start anew with another journal"
             )
-        if entry.reply is None and not entry.uncertain:
+        if entry.left is not None:
+            self._go_past(entry)
+            raise LinkLostError(f"batch {entry.number} broke off when it was done first, with {entry.left}")
+        return entry
+
+    def _begin(self, operations: bytes) -> Reply:
+        ticket = self._driver.stamp(operations)
+        self.journal.intent(self.position, ticket, operations)
+        return self._carry_out(self.position, ticket, operations)
+
+    def _finish(self, entry: Entry) -> Reply:
+        """Return the reply to a batch of the journal: done then, done now, or read back."""
+        if entry.pending:
             self._settle(entry)
-            entry = self.journal.lookup(self.position)
+            entry = self.journal.lookup(entry.number)
         if entry.reply is not None:
             return entry.reply
-        return Reply(_records(entry.reread) if entry.reread is not None else self._read_back(entry))
+        if entry.uncertain:
+            return Reply(_records(entry.reread) if entry.reread is not None else self._read_back(entry))
+        ticket = entry.ticket
+        if ticket is None:
+            ticket = self._driver.stamp(entry.operations)
+            self.journal.again(entry.number, ticket)
+        return self._carry_out(entry.number, ticket, entry.operations)
 
     def _settle(self, entry: Entry) -> None:
-        reply = self._driver.settle(entry.ticket, entry.operations)
-        if reply is None:
+        """Write what became of a batch; that it has not been done is written where that is final."""
+        fate = Fate.NOT_YET if entry.ticket is None else self._driver.settle(entry.ticket, entry.operations)
+        if isinstance(fate, Reply):
+            self.journal.result(entry.number, fate)
+        elif fate is Fate.NOT_DONE:
+            self.journal.not_done(entry.number)
+        elif fate is Fate.UNKNOWN:
             log.warning("batch %d is uncertain: it is not sent again, its devices are read back", entry.number)
             self.journal.uncertain(entry.number, "nobody can tell whether it was done")
-        else:
-            self.journal.result(entry.number, reply)
+
+    def _carry_out(self, number: int, ticket: Ticket, operations: bytes) -> Reply:
+        """Have a batch done that the journal holds; it holds every ticket before the instrument sees it."""
+        reply = self._driver.send(ticket, operations, lambda other: self.journal.again(number, other))
+        self.journal.result(number, reply)
+        return reply
 
     def _read_back(self, entry: Entry) -> bytes:
         """Do the reads of an uncertain batch, and read the devices that it may have pulsed instead of pulsing them."""
         records, devices = [], []
         for op, flags, body in wire.pieces(entry.operations):
             if op == wire.READ:
-                records.append(self._send(wire.OPERATION.pack(op, flags, len(body)) + body))
+                records.append(self._read(wire.OPERATION.pack(op, flags, len(body)) + body))
                 continue
             records.append(wire.record())
             if op == wire.PULSE:
@@ -155,10 +234,11 @@ class Ledger:
         codes = wire.one_hot_codes(columns, self._form.largest)
         request, reply = self._driver.largest
         room = Room(request, reply, self._form.vector_ns * columns)
-        return [self._send(piece.data) for piece in read_pieces(where, None, 0, False, codes, self._form, room)]
+        return [self._read(piece.data) for piece in read_pieces(where, None, 0, False, codes, self._form, room)]
 
-    def _send(self, operations: bytes) -> bytes:
-        return self._driver.run(self._driver.stamp(operations), operations).records
+    def _read(self, operations: bytes) -> bytes:
+        """Return the records of a read that the journal need not know of: it may be made twice."""
+        return self._driver.send(self._driver.stamp(operations), operations).records
 
     def note(self, text: str) -> None:
         """Write a line for people, if anything has been written yet."""

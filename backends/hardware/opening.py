@@ -1,7 +1,7 @@
 """Opening a chip: whose it is, who answers, and only then a backend. No output changes before `arm`."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -23,8 +23,8 @@ class ChipOptions(StrictModel):
     chip : name of a chip profile that ships with the package, or the path of a TOML file.
     durable : what journals and counters survive: ``"process"``, a process that is killed; ``"power"``, a power cut
         as well, at about 0.2 ms for each batch.
-    state : folder of locks, pulse counters and journals; by default ``RPUDRIVER_STATE``, or ``rpudriver`` in the
-        user's state folder.
+    state : folder of pulse counters, journals and the lock of the chip; by default ``RPUDRIVER_STATE``, or
+        ``rpudriver`` in the user's state folder. Locks of ports and instruments are always there.
     """
 
     chip: str
@@ -32,10 +32,10 @@ class ChipOptions(StrictModel):
     state: str | None = None
 
 
-def state_folder(chip: str, chosen: str | None = None) -> Path:
-    """Return the folder in which what is known of a chip outlives a process."""
+def state_folder(chosen: str | None = None) -> Path:
+    """Return the folder in which what is known of chips outlives a process."""
     base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return Path(chosen or os.environ.get("RPUDRIVER_STATE") or Path(base) / "rpudriver") / chip
+    return Path(chosen or os.environ.get("RPUDRIVER_STATE") or Path(base) / "rpudriver")
 
 
 def parse_options(kind: type[AnyOptions], name: str, options: dict[str, Any]) -> AnyOptions:
@@ -43,21 +43,27 @@ def parse_options(kind: type[AnyOptions], name: str, options: dict[str, Any]) ->
     return parse(kind, options, f"options of backend {name!r}")
 
 
-def open_chip(options: ChipOptions, make_driver: Callable[[ChipProfile], Driver]) -> HardwareBackend:
+def open_chip(
+    options: ChipOptions, make_driver: Callable[[ChipProfile], Driver], addresses: Iterable[str] = ()
+) -> HardwareBackend:
     """Own a chip, connect to it and return its backend, not armed.
+
+    Parameters
+    ----------
+    addresses : of the ports or instruments that it is reached by, each always written the same way.
 
     Raises
     ------
     ConfigError
         If the profile cannot be used.
     OwnerError
-        If another process has the chip.
+        If another process has the chip, or one of the addresses.
     LinkLostError, BoardError
         If nobody answers, or who answers is not what the profile says.
     """
     profile = load_chip(options.chip)
-    folder = state_folder(profile.chip, options.state)
-    owner = Ownership.take(folder)
+    folder = state_folder(options.state) / profile.chip
+    owner = Ownership.take(folder, state_folder() / "addresses", addresses)
     try:
         driver = make_driver(profile)
         try:

@@ -16,7 +16,7 @@ from rpudriver.backends.hardware.arc2 import wiring
 from rpudriver.backends.hardware.driver import KindCodes, Settings
 from rpudriver.backends.validation import Limits
 from rpudriver.config.model import StrictModel, did_you_mean, parse, read_toml
-from rpudriver.errors import ConfigError
+from rpudriver.errors import BoardError, ConfigError
 
 CHIPS = Path(__file__).parent / "chips"
 WAYS = {"up": 1, "down": 2, "both": 3}
@@ -94,6 +94,7 @@ class ChipProfile(StrictModel):
 
     source: str
     chip: Annotated[str, Field(min_length=1, max_length=16, pattern=r"^[\x21-\x7e]+$")]  # the board says who it is
+    firmware: Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")] | None = None  # no other is used; None: any
     rows: Annotated[int, Field(ge=1, le=4096)]
     columns: Annotated[int, Field(ge=1, le=4096)]
     arrays: Annotated[int, Field(ge=1, le=255)]
@@ -113,6 +114,8 @@ class ChipProfile(StrictModel):
 
     @model_validator(mode="after")
     def _inside_its_envelope(self) -> "ChipProfile":
+        if self.firmware is not None and self.bench is not None:
+            raise ValueError("firmware is that of a board or of ArC TWO, not of a bench: remove the key")
         for problem in (*self._problems(), *self._arc2_problems()):
             raise ValueError(problem)
         return self
@@ -146,7 +149,7 @@ class ChipProfile(StrictModel):
         return [
             f"{what} = {value:g} is beyond the envelope's {most:g}; lower it, or widen [envelope] if the chip bears it"
             for what, value, most in found
-            if not value <= most * slack
+            if value > most * slack
         ]
 
     def _arc2_problems(self) -> Iterator[str]:
@@ -161,6 +164,19 @@ class ChipProfile(StrictModel):
         for name, kind in self.kinds.items():
             if not wiring.SHORTEST_NS <= round(kind.width_s * 1e9) <= wiring.LONGEST_NS:
                 yield f"kinds.{name}.width_s = {kind.width_s:g}; ArC TWO pulses for 40e-9 .. 0.5 s"
+
+    def check_firmware(self, found: str) -> None:
+        """Refuse an instrument whose firmware is not the one that the profile names.
+
+        Raises
+        ------
+        BoardError
+        """
+        if self.firmware not in (None, found):
+            raise BoardError(
+                f"the firmware is {found}, the profile of {self.chip!r} names {self.firmware}: load that one, or try "
+                "the new one without a chip, then change the profile"
+            )
 
     @property
     def floating(self) -> bool:

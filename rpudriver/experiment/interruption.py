@@ -1,6 +1,7 @@
 """Ctrl-C and SIGTERM: noted at once, acted upon after the mini-batch."""
 
 import signal
+import sys
 import threading
 from types import FrameType, TracebackType
 from typing import Any, Self
@@ -25,9 +26,10 @@ class Interrupted(Exception):  # noqa: N818 - it is a request, not an error
 
 
 class SignalWatch:
-    """A context in which the first SIGINT or SIGTERM is only noted in `number`; a second one acts as usual.
+    """A context in which the first SIGINT or SIGTERM is only noted in `number`; a second one ends the process.
 
-    In threads other than the main one, where Python has no signals, it does nothing.
+    It does so by an exception, also where SIGTERM has its default, which would leave a chip as it is. In threads other
+    than the main one, where Python has no signals, all this does nothing.
     """
 
     def __init__(self) -> None:
@@ -46,9 +48,14 @@ class SignalWatch:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.number = number
-        self._put_back()
+        for known, handler in self._before.items():
+            signal.signal(known, _leave if handler is signal.SIG_DFL else handler)
 
     def _put_back(self) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before = {}
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    sys.exit(128 + number)

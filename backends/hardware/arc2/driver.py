@@ -10,7 +10,7 @@ from typing import Any, final
 from rpudriver.backends.hardware.arc2.guard import SLACK, Guard
 from rpudriver.backends.hardware.arc2.link import Child
 from rpudriver.backends.hardware.arc2.program import Translator, duration_s
-from rpudriver.backends.hardware.driver import Driver, Identity, KindCodes, Reply, Settings, Ticket
+from rpudriver.backends.hardware.driver import Driver, Fate, Identity, KindCodes, Reply, Settings, Ticket
 from rpudriver.backends.hardware.operations import decode
 from rpudriver.backends.hardware.profile import ChipProfile
 from rpudriver.errors import BackendError, BoardError, ConfigError, LinkLostError, NotArmedError
@@ -68,8 +68,9 @@ class Arc2Driver(Driver):
 
     def connect(self) -> Identity:
         """See `Driver.connect`. Starts the child process and looks for the instrument; does not open it."""
-        version = self._start()
         digest = hashlib.sha256(self._firmware.read_bytes()).hexdigest()[:16]
+        self._profile.check_firmware(digest)
+        version = self._start()
         return Identity(
             chip=self._profile.chip,  # the instrument cannot tell what is in its socket
             firmware=f"libarc2 {version}, firmware {digest}",
@@ -119,15 +120,13 @@ class Arc2Driver(Driver):
             raise
         return Reply(self._reply)
 
-    def settle(self, ticket: Ticket, operations: bytes) -> Reply | None:
+    def settle(self, ticket: Ticket, operations: bytes) -> Reply | Fate:
         """See `Driver.settle`: the instrument keeps no account, so this tells only what this process knows."""
         if ticket.session != self._session:
-            return None
+            return Fate.UNKNOWN
         if ticket == self.stamp(operations):
-            if self._translator is None:
-                raise NotArmedError("this batch was not done and ArC TWO is not armed; arm it, then settle again")
-            return self.run(ticket, operations)
-        return Reply(self._reply) if ticket.seq == self._last and self._reply else None
+            return Fate.NOT_DONE
+        return Reply(self._reply) if ticket.seq == self._last and self._reply else Fate.UNKNOWN
 
     def idle(self) -> None:
         """See `Driver.idle`. A new instance of the library puts channels to 0 V where the old one cannot."""

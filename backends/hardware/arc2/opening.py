@@ -35,4 +35,6 @@ def open_arc2(**options: Any) -> HardwareBackend:
     ConfigError, OwnerError, LinkLostError, BoardError
     """
     o = parse_options(Arc2Options, "arc2", options)
-    return open_chip(o, lambda profile: Arc2Driver(profile, Path(o.firmware), o.port, o.timeout_s, o.library))
+    return open_chip(
+        o, lambda profile: Arc2Driver(profile, Path(o.firmware), o.port, o.timeout_s, o.library), [f"ArC TWO {o.port}"]
+    )

@@ -15,7 +15,7 @@ from typing import final
 import numpy as np
 
 from rpudriver.backends.hardware import operations as wire
-from rpudriver.backends.hardware.driver import Driver, Identity, KindCodes, Reply, Settings, Ticket
+from rpudriver.backends.hardware.driver import Driver, Fate, Identity, KindCodes, Reply, Settings, Ticket
 from rpudriver.backends.hardware.operations import PulseOperation, ReadOperation, Rectangle, WaitOperation
 from rpudriver.backends.hardware.profile import ChipProfile
 from rpudriver.backends.hardware.scpi import programme
@@ -101,10 +101,9 @@ class ScpiBench(Driver):
             self.idle()
         return Reply(b"".join(records), tripped)
 
-    def settle(self, ticket: Ticket, operations: bytes) -> Reply | None:
-        if ticket.session == self._session and ticket.seq > self._seq:  # it was refused, and never begun
-            return self.run(ticket, operations)
-        return None
+    def settle(self, ticket: Ticket, operations: bytes) -> Reply | Fate:
+        refused = ticket.session == self._session and ticket.seq > self._seq  # and never begun
+        return Fate.NOT_DONE if refused else Fate.UNKNOWN
 
     def idle(self) -> None:
         self._settings = None

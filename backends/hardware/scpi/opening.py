@@ -45,4 +45,14 @@ def open_scpi_bench(**options: Any) -> HardwareBackend:
         return pyvisa.ResourceManager(chosen.library).open_resource(address, **waits)  # the same one while it is open
 
     links = Link(opener, chosen.source), Link(opener, chosen.gates), Link(opener, chosen.matrix)
-    return open_chip(chosen, lambda profile: ScpiBench(profile, links))
+    return open_chip(chosen, lambda profile: ScpiBench(profile, links), [_canonical(link.address) for link in links])
+
+
+def _canonical(address: str) -> str:
+    """Return the one way to write a VISA resource name; names that are none are refused when they are opened."""
+    from pyvisa.rname import InvalidResourceName, to_canonical_name
+
+    try:
+        return str(to_canonical_name(address.upper()))
+    except InvalidResourceName:
+        return address

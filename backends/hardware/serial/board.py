@@ -6,18 +6,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import final
 
-from rpudriver.backends.hardware.driver import Driver, Identity, Reply, Settings, Ticket
+from rpudriver.backends.hardware.driver import Driver, Fate, Identity, Reply, Settings, StaleTicketError, Ticket
 from rpudriver.backends.hardware.profile import ChipProfile
 from rpudriver.backends.hardware.serial import hello, refusals
 from rpudriver.backends.hardware.serial.arming import pack_settings
 from rpudriver.backends.hardware.serial.capture import Capture
 from rpudriver.backends.hardware.serial.conversation import Conversation, Heard
-from rpudriver.backends.hardware.serial.frames import MAJOR, NUMBERS, Frame, Op, following
+from rpudriver.backends.hardware.serial.frames import MAJOR, Frame, Op, following
 from rpudriver.backends.hardware.serial.hello import Capability, Hello
 from rpudriver.backends.hardware.serial.link import Link
 from rpudriver.backends.hardware.serial.owner import ports_seen
 from rpudriver.backends.hardware.serial.refusals import Reason, Status
-from rpudriver.errors import BoardError, LinkLostError, NotArmedError
+from rpudriver.errors import BoardError, LinkLostError
 
 _log = logging.getLogger("rpudriver")
 ATTEMPTS = 3  # to arm a board that something else happens to at the same time
@@ -61,7 +61,6 @@ class SerialBoard(Driver):
         self._board: Hello | None = None  # who was accepted; None again where the link is lost
         self._boot = self._last = 0
         self._settings: Settings | None = None  # set while the board is meant to be armed
-        self._renumbered: tuple[Ticket, int] | None = None  # a batch in flight, and the number it has or will get
 
     def connect(self) -> Identity:
         board = self._refresh()
@@ -92,6 +91,8 @@ class SerialBoard(Driver):
 
     def arm(self, settings: Settings) -> None:
         self._settings = None
+        if self._board is None and self._boot:
+            self._refresh()  # the link was lost since
         for _ in range(ATTEMPTS):
             reply = self._arm(settings)
             if reply.status not in (Status.SEQ_REUSE, Status.SEQ_GAP):
@@ -109,37 +110,28 @@ class SerialBoard(Driver):
         request = replace(self._frame(ticket.seq, operations), session=ticket.session)
         if request.crc() != ticket.crc:
             raise BoardError(f"batch {ticket.seq} has another ticket than its operations: stamp these operations first")
-        return self._do(ticket, request)
+        reply = self._ask(request, f"batch {ticket.seq}")
+        asleep = reply.status == Status.SAFE and refusals.reason_of(reply.payload) == Reason.WATCHDOG
+        if not asleep or self._settings is None:
+            return self._outcome(request, reply)
+        self._wake(ticket, self._settings)
+        raise StaleTicketError(
+            f"batch {ticket.seq} was not done: the board's watchdog had cut it off, and arming it again took the "
+            f"number; if that goes on, lengthen timing.watchdog_s = {self._profile.timing.watchdog_s:g}"
+        )
 
-    def settle(self, ticket: Ticket, operations: bytes) -> Reply | None:
-        """See `Driver`; comes before `arm`, which takes a number and with it the reply that the board has kept.
-
-        Raises
-        ------
-        NotArmedError
-            If the batch was not done and the board is not armed: arm, then settle again.
-        LinkLostError
-            If the link breaks once more: settle again with the next connection.
-        """
+    def settle(self, ticket: Ticket, operations: bytes) -> Reply | Fate:
         board = self._refresh()
         if board.boot != ticket.session:
-            return None
-        known, seq = self._renumbered or (ticket, ticket.seq)
-        if known != ticket:
-            seq = ticket.seq
-        again = self._frame(board.last_seq, operations)
-        if again.crc() == board.last_crc and _not_before(seq, board.last_seq):
-            return self._do(ticket, again)  # it was done: the kept reply comes
-        if board.last_seq != seq and following(board.last_seq) != seq:
-            return None  # something else came after it, or after what became of it
-        seq = following(board.last_seq)  # its own number, unless an ARM took that
-        self._renumbered = (ticket, seq)
-        if not board.armed and (self._settings is None or board.reason != Reason.WATCHDOG):
-            raise NotArmedError(
-                f"batch {ticket.seq} was not done, and the board is not armed ({refusals.reason_words(board.reason)}): "
-                "arm it, then settle again"
-            )
-        return self._do(ticket, self._frame(seq, operations))
+            return Fate.UNKNOWN
+        if following(board.last_seq) == ticket.seq:
+            return Fate.NOT_YET
+        if board.last_seq != ticket.seq:
+            return Fate.UNKNOWN  # other batches came after it, or after what has its number
+        if board.last_crc != ticket.crc:
+            return Fate.NOT_DONE  # an ARM has its number, say
+        request = self._frame(ticket.seq, operations)
+        return self._outcome(request, self._ask(request, f"batch {ticket.seq}"))  # the kept reply comes
 
     def idle(self) -> None:
         self._settings = None
@@ -160,21 +152,6 @@ class SerialBoard(Driver):
         self._link = self._talk = None
         if self._capture is not None:
             self._capture.close()
-
-    def _do(self, ticket: Ticket, request: Frame) -> Reply:
-        """Have a batch done under the number of `request`, or under a later one where the watchdog had cut it off."""
-        for _ in range(ATTEMPTS):
-            reply = self._ask(request, f"batch {ticket.seq}")
-            asleep = reply.status == Status.SAFE and refusals.reason_of(reply.payload) == Reason.WATCHDOG
-            if not asleep or self._settings is None:
-                return self._outcome(request, reply)
-            self._wake(ticket, self._settings)
-            request = self._frame(following(self._last), request.payload)
-            self._renumbered = (ticket, request.seq)
-        raise BoardError(
-            f"the board's watchdog cuts it off at once, {ATTEMPTS} times in a row; nothing was done: lengthen "
-            f"timing.watchdog_s = {self._profile.timing.watchdog_s:g}"
-        )
 
     def _wake(self, ticket: Ticket, settings: Settings) -> None:
         """Arm again; the number that a refused batch had goes to this."""
@@ -288,8 +265,3 @@ class SerialBoard(Driver):
             raise LinkLostError(f"the board at {self._port} is gone: {error}") from error  # unplugged, say
         self._opened_before = True
         return link
-
-
-def _not_before(seq: int, other: int) -> bool:
-    """Tell whether `other` is `seq` or comes after it, around the end of the numbers too."""
-    return (other - seq) % NUMBERS < NUMBERS // 2

@@ -119,6 +119,7 @@ def check_profile(board: Hello, profile: ChipProfile) -> None:
             f"the board holds the chip {board.chip!r}, the profile is of {profile.chip!r}: "
             "connect to the other board or choose the profile of this chip"
         )
+    profile.check_firmware(board.firmware.hex())
     problems = [*_misfits(board, profile), *_missing(board, profile), *_wider(board, profile)]
     if problems:
         raise BoardError(

@@ -1,5 +1,6 @@
 """The backend ``serial-board``."""
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -34,4 +35,7 @@ def open_serial_board(**options: Any) -> HardwareBackend:
     """
     chosen = parse_options(SerialOptions, "serial-board", options)
     capture = None if chosen.capture is None else Path(chosen.capture)
-    return open_chip(chosen, lambda profile: SerialBoard(chosen.port, profile, baud=chosen.baud, capture=capture))
+    address = os.path.realpath(chosen.port) if os.path.exists(chosen.port) else chosen.port.lower()
+    return open_chip(
+        chosen, lambda profile: SerialBoard(chosen.port, profile, baud=chosen.baud, capture=capture), [address]
+    )

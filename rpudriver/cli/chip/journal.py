@@ -10,7 +10,7 @@ import numpy as np
 
 from rpudriver.backends.hardware import operations as wire
 from rpudriver.backends.hardware.driver import Reply, Ticket
-from rpudriver.backends.hardware.journal import Line, Type, lines
+from rpudriver.backends.hardware.journal_records import Line, Type, lines
 from rpudriver.errors import ConfigError
 
 
@@ -50,8 +50,14 @@ def _words(line: Line) -> str:
             what += f" (session {ticket.session:08x}, number {ticket.seq}): " + _summary(operations)
         case Reply() as reply:
             what += f": {len(reply.records)} bytes" + (", current limit hit" if reply.tripped else "")
+        case str() as error if line.type is Type.LEFT:
+            what = f"was left: the program was told {error}, and went on"
         case str() as reason:
             what += f": {reason}"
+        case Ticket() as ticket:
+            what += f" (session {ticket.session:08x}, number {ticket.seq}): it was not done under the number before"
+        case None:
+            what = "was not done under that number, and cannot be any more"
         case _:
             what += f": {len(line.content)} bytes read back"
     return f"batch {line.number} {what}"

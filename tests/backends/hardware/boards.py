@@ -1,5 +1,6 @@
 """An emulated board for tests, and chips opened on it."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from rpudriver.backends.hardware.emulator.board import EmulatedBoard
 from rpudriver.backends.registry import make
 from rpudriver.trains import TrainSource, draw_trains
 from rpudriver.types import Cell, Port, Pulse, Read, Step, Wait
+from tests.backends.hardware.board_model import BoardModel
+from tests.backends.hardware.wires import board_work, served
 
 NOISE_FREE: dict[str, Any] = {
     "preset": "idealised",
@@ -29,6 +32,14 @@ def board() -> Any:
 def exact_board() -> Any:
     with EmulatedBoard(**NOISE_FREE) as opened:
         yield opened
+
+
+@pytest.fixture
+def modelled() -> Iterator[tuple[BoardModel, str]]:
+    """Give a model of the board, of which a test may change all, and its port."""
+    model = BoardModel()
+    with served(board_work(model)) as end:
+        yield model, end.port
 
 
 def open_on(board: EmulatedBoard, state: Path, **options: Any) -> CrossbarBackend:

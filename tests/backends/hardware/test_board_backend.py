@@ -15,7 +15,7 @@ from rpudriver.backends.hardware import operations as wire
 from rpudriver.backends.hardware.driver import Reply, Ticket
 from rpudriver.backends.hardware.emulator.board import EmulatedBoard
 from rpudriver.backends.hardware.endurance import pulses_of
-from rpudriver.backends.hardware.journal import Type, lines
+from rpudriver.backends.hardware.journal_records import Type, lines
 from rpudriver.backends.hardware.serial.board import SerialBoard
 from rpudriver.backends.registry import make
 from rpudriver.backends.updates import Drawing, Update
@@ -141,8 +141,10 @@ def test_nothing_leaves_where_a_sequence_is_refused(board: EmulatedBoard, tmp_pa
     with open_on(board, tmp_path, capture=str(capture)) as chip:
         array = chip.allocate("W", 4, 4)
         good = Pulse(array, counted_pulses(torch.full((4, 4), 1)))
+        sent = capture.read_bytes()
         with pytest.raises(NotArmedError):
             chip.run([good])
+        assert capture.read_bytes() == sent
         chip.arm(Limits(max_bl=10, max_input=0.5))
         sent = capture.read_bytes()
         for bad in (

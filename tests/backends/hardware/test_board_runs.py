@@ -16,7 +16,7 @@ import torch
 
 from rpudriver.backends.hardware import operations as wire
 from rpudriver.backends.hardware.emulator.board import EmulatedBoard
-from rpudriver.backends.hardware.journal import Type, lines
+from rpudriver.backends.hardware.journal_records import Type, lines
 from rpudriver.cli.main import main
 from rpudriver.errors import LinkLostError
 from rpudriver.trains import counted_pulses

@@ -12,7 +12,7 @@ import pytest
 
 from rpudriver.backends.hardware import operations as wire
 from rpudriver.backends.hardware.emulator.board import EmulatedBoard
-from rpudriver.backends.hardware.journal import Type, lines
+from rpudriver.backends.hardware.journal_records import Type, lines
 from rpudriver.backends.hardware.profile import CHIPS
 from rpudriver.cli.main import main
 from tests.backends.hardware.boards import board, exact_board

@@ -1,13 +1,18 @@
 """The journal: whole after every kill and cut, and never another's."""
 
+import itertools
+import json
 import shutil
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rpudriver.backends.hardware.driver import Reply, Ticket
-from rpudriver.backends.hardware.journal import Entry, Header, Journal, Type, lines
+from rpudriver.backends.hardware.journal import Journal
+from rpudriver.backends.hardware.journal_file import pack
+from rpudriver.backends.hardware.journal_records import VERSION, Entry, Header, Type, lines
 from rpudriver.errors import JournalError
 
 HEADER = Header("emulated-64", "board-1a2b", "profile-3c4d", "a test")
@@ -51,6 +56,61 @@ def test_what_is_written_is_found_again(path, durable):
     again = Journal.resume(path, HEADER, durable)
     assert again.lookup(2) == last
     assert again.pending == Entry(3, TICKET, b"next")
+
+
+def test_a_batch_that_was_not_done_gets_a_new_ticket(path):
+    entries = filled(path)
+    other = Ticket(7, 9, 9)
+    for call, ticket in (
+        (lambda journal: journal.not_done(2), None),
+        (lambda journal: journal.again(2, TICKET), TICKET),
+        (lambda journal: journal.again(2, other), other),  # the board fell asleep once more
+        (lambda journal: journal.not_done(2), None),
+    ):
+        journal = Journal.resume(path, HEADER)
+        call(journal)
+        assert journal.pending == replace(entries[2], ticket=ticket)
+        assert journal.pending.pending
+        journal.close()
+        assert Journal.resume(path, HEADER).pending == replace(entries[2], ticket=ticket)
+    journal = Journal.resume(path, HEADER)
+    for call in (
+        lambda: journal.not_done(2),
+        lambda: journal.result(2, Reply(b"")),  # it has no number to be done under
+        lambda: journal.uncertain(2, ""),
+        lambda: journal.again(1, TICKET),
+        lambda: journal.intent(3, TICKET, b""),
+    ):
+        with pytest.raises(JournalError, match=r"batch \d is out of order"):
+            call()
+    journal.again(2, TICKET)
+    journal.result(2, Reply(b"done"))
+    assert journal.lookup(2) == replace(entries[2], ticket=TICKET, reply=Reply(b"done"))
+    assert journal.pending is None
+    with pytest.raises(JournalError, match="batch 2 is out of order"):
+        journal.again(2, TICKET)
+
+
+def test_a_journal_of_an_older_version_goes_on_and_a_newer_one_is_refused(path):
+    entries = filled(path)
+    whole = path.read_bytes()
+    size = next(itertools.islice(lines(path), 1, None)).offset
+    for version in (1, VERSION + 1):
+        opening = {
+            "version": version,
+            "chip": HEADER.chip,
+            "fingerprint": HEADER.fingerprint,
+            "profile": HEADER.profile,
+        }
+        path.write_bytes(pack(Type.OPEN, json.dumps(opening).encode()) + whole[size:])
+        if version == 1:
+            journal = Journal.resume(path, HEADER)
+            journal.not_done(2)
+            assert [journal.lookup(k) for k in range(2)] == entries[:2]
+            journal.close()
+        else:
+            with pytest.raises(JournalError, match=f"not a journal of version 1 to {VERSION}; go on with the version"):
+                Journal.resume(path, HEADER)
 
 
 def test_lines_tell_people_everything(path):

@@ -8,6 +8,7 @@ import time
 import tty
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 from tests.backends.hardware.board_model import BoardModel
 
@@ -71,6 +72,29 @@ def board_work(board: BoardModel) -> Callable[[bytes], bytes]:
         return b"".join(board.receive(piece) or b"" for piece in pieces if piece)
 
     return work
+
+
+T = TypeVar("T")
+
+
+def within(seconds: float, call: Callable[[], T]) -> T:
+    """Return what a call returns, or raise what it raises; where it does not end in time, fail and leave it behind."""
+    found: list[T] = []
+    raised: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            found.append(call())
+        except BaseException as error:  # of the call, for the test
+            raised.append(error)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    assert not thread.is_alive(), f"no end within {seconds:g} s"
+    if raised:
+        raise raised[0]
+    return found[0]
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 5.0) -> bool:

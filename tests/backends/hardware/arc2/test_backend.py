@@ -1,17 +1,22 @@
 """The hardware backend over ArC TWO: steps go in, the devices of the double move, and a failure leaves it at rest."""
 
+import hashlib
+import os
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from rpudriver.backends.hardware.journal import Type, lines
+from rpudriver.backends import hardware
+from rpudriver.backends.hardware.journal_records import Type, lines
+from rpudriver.backends.hardware.profile import chip_path
 from rpudriver.backends.writing import read_weights
-from rpudriver.errors import LinkLostError
+from rpudriver.errors import BoardError, LinkLostError, OwnerError
 from rpudriver.trains import counted_pulses
 from rpudriver.types import Pulse, Read
 from tests.backends.hardware.arc2 import recording_arc2
@@ -37,6 +42,18 @@ def test_pulses_and_reads_of_a_step_sequence(chip, tmp_path):
     opened.close()
 
 
+def test_firmware_that_the_profile_does_not_name_reaches_no_instrument(chip, tmp_path):
+    ours, other = hashlib.sha256(b"fw").hexdigest()[:16], "0123456789abcdef"
+    text, named = chip_path("arc2-32").read_text(), tmp_path / "named.toml"
+    named.write_text(f'firmware = "{other}"\n{text}')
+    with pytest.raises(BoardError, match=f"the firmware is {ours}, .* names {other}"):
+        open_in(tmp_path, chip=str(named))
+    assert not chip()["events"]
+    named.write_text(f'firmware = "{ours}"\n{text}')
+    with open_in(tmp_path, chip=str(named)) as opened:
+        opened.arm()
+
+
 def test_a_batch_whose_reply_was_lost_is_uncertain_read_back_and_never_sent_again(chip, tmp_path, monkeypatch):
     opened, path = open_in(tmp_path), tmp_path / "j"
     opened.keep_journal(path, resume=False)
@@ -55,8 +72,7 @@ def test_a_batch_whose_reply_was_lost_is_uncertain_read_back_and_never_sent_agai
     with pytest.raises(LinkLostError):
         opened.run([step])
     monkeypatch.delenv("ARC2_FAULT")
-    opened.arm()
-    opened.run([step])  # asked for again: its devices are read back instead
+    opened.arm()  # the program goes on: devices are read back before the next batch
     read = Read(((array, 1.0),), torch.eye(3))
     opened.run([read])
     opened.close()
@@ -64,7 +80,8 @@ def test_a_batch_whose_reply_was_lost_is_uncertain_read_back_and_never_sent_agai
         opened.keep_journal(path, resume=True)
         opened.arm()
         opened.allocate("W", 2, 3)
-        for _ in range(2):
+        opened.run([step])
+        with pytest.raises(LinkLostError, match="broke off when it was done first"):
             opened.run([step])
         opened.run([read])
     kinds = [line.type for line in lines(path)]
@@ -105,6 +122,18 @@ def test_outputs_are_at_rest_after_a_signal(number, chip, tmp_path):
         time.sleep(0.02)
     assert chip()["levels"] == [0.0] * 64
     assert np.array(chip()["pulses"]).max() >= 3
+
+
+def test_an_instrument_has_one_owner_whatever_its_chip_is_called(chip, tmp_path):
+    text = (Path(hardware.__file__).parent / "chips/arc2-32.toml").read_text()
+    other = tmp_path / "other.toml"
+    other.write_text(text.replace('chip = "arc2-32"', 'chip = "other"'))
+    with open_in(tmp_path):
+        with pytest.raises(OwnerError, match=rf"ArC TWO 0 is in use by process {os.getpid()} .* with chip 'arc2-32'"):
+            open_in(tmp_path, chip=str(other))
+        with pytest.raises(BoardError, match="no ArC TWO on port 1"):
+            open_in(tmp_path, chip=str(other), port=1)
+    open_in(tmp_path, chip=str(other)).close()
 
 
 def test_opening_changes_no_output_and_closing_rests(chip, tmp_path):

@@ -9,11 +9,14 @@ import time
 import numpy as np
 import pytest
 
+from rpudriver.backends.hardware.arc2.calls import Fire
 from rpudriver.backends.hardware.arc2.driver import Arc2Driver
-from rpudriver.backends.hardware.driver import Ticket
+from rpudriver.backends.hardware.arc2.link import Child
+from rpudriver.backends.hardware.driver import Fate, Ticket
 from rpudriver.backends.validation import Limits
 from rpudriver.errors import BoardError, ConfigError, LinkLostError, NotArmedError
 from tests.backends.hardware.arc2 import batches, recording_arc2
+from tests.backends.hardware.wires import within
 
 PULSE = batches.one_pulse(3, 4)
 _SOME = np.random.default_rng(0).random((4, 32, 31)) < 0.3  # 4 samples: hundreds of slots
@@ -105,11 +108,12 @@ def test_a_library_that_fails_is_one_error_and_pulses_at_most_once(
     pid, stamp, began = driver.child.process.pid, driver.stamp(PULSE), time.monotonic()
     with pytest.raises(LinkLostError, match=words):
         driver.run(stamp, PULSE)
+    assert driver.settle(stamp, PULSE) is Fate.UNKNOWN
     assert time.monotonic() - began < 5.0  # 1.5 s, a second of grace, and a busy machine
     assert gone(pid)
     monkeypatch.delenv("ARC2_FAULT")
     assert driver.connect().session != stamp.session
-    assert driver.settle(stamp, PULSE) is None  # nobody can tell: it is never sent anew
+    assert driver.settle(stamp, PULSE) is Fate.UNKNOWN
     driver.idle()
     driver.arm(settings)
     driver.run(driver.stamp(batches.wait(1)), batches.wait(1))
@@ -136,9 +140,35 @@ def test_a_stopped_child_is_killed(driver, settings, chip, batch, words):
     process, began = driver.child.process, time.monotonic()
     process.send_signal(signal.SIGSTOP)  # its own alarm cannot end it now, and a long batch fills the pipe
     with pytest.raises(LinkLostError, match=words):
-        driver.run(driver.stamp(batch), batch)
+        within(15.0, lambda: driver.run(driver.stamp(batch), batch))
     assert time.monotonic() - began < 8.0  # 1 s, up to 2 s of grace, the batch itself, and a busy machine
     assert gone(process.pid)
+
+
+def test_a_child_whose_caller_dies_while_it_fails_sends_nothing_that_is_queued(chip, monkeypatch, tmp_path):
+    """It has to end: putting channels to rest would send the half of a batch that the library holds."""
+    monkeypatch.setenv("ARC2_FAULT", "refuse")
+    child = Child("recording_arc2")
+    child.ask("open", 0, "fw", limit_s=5.0)
+    fires = tuple(Fire(((0, 1.35), (16, 0.0)), 100, frozenset({0, 16})) for _ in range(6))
+    child._pipe.send((5.0, ("run", fires)))
+    assert child._pipe.poll(5.0)
+    child._pipe.close()  # as when the caller is killed
+    assert gone(child.process.pid)
+    assert chip()["events"] == ["open"]
+    child.process.wait()
+
+
+def test_ctrl_c_in_a_terminal_does_not_reach_the_child(driver):
+    """It goes to all processes of the terminal's session; the child has to live until it is told to rest."""
+    driver.connect()
+    assert os.getsid(driver.child.process.pid) == driver.child.process.pid != os.getsid(0)
+
+
+def test_idle_puts_channels_to_rest(driver, settings, chip):
+    ready(driver, settings)
+    driver.idle()
+    assert chip()["events"] == ["open", "execute"]
 
 
 def test_a_child_that_was_killed_between_batches(driver, settings, chip):
@@ -154,13 +184,12 @@ def test_a_child_that_was_killed_between_batches(driver, settings, chip):
 def test_settling(driver, settings, chip):
     ready(driver, settings)
     stamp = driver.stamp(PULSE)
-    assert driver.settle(stamp, PULSE).records == b"\0"  # it was never sent
-    assert driver.settle(stamp, PULSE).records == b"\0"  # it was: only told
+    assert driver.settle(stamp, PULSE) is Fate.NOT_DONE  # it was never sent
+    assert driver.run(stamp, PULSE) == driver.settle(stamp, PULSE)
     later = driver.stamp(PULSE)
     driver.idle()
-    with pytest.raises(NotArmedError, match="arm it, then settle"):
-        driver.settle(later, PULSE)
-    assert driver.settle(Ticket(stamp.session ^ 2, 1, stamp.crc), PULSE) is None
+    assert driver.settle(later, PULSE) is Fate.NOT_DONE
+    assert driver.settle(Ticket(stamp.session ^ 2, 1, stamp.crc), PULSE) is Fate.UNKNOWN
     assert chip()["pulses"][3][4] == 1
 
 

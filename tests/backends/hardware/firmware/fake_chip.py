@@ -15,7 +15,8 @@ class FakeChip:
     def __init__(self, path: Path, name: str = "emulated-64", size: tuple[int, int, int] = (64, 64, 16)) -> None:
         self.path, self.who = path, struct.pack("<HHHH", *size, 0) + name.encode().ljust(16, b"\0")
         self.siemens, self.trips, self.messages = 1e-6, [], []  # type: ignore[var-annotated]
-        self.gone = threading.Event()
+        self.gone, self.flowing = threading.Event(), threading.Event()
+        self.flowing.set()  # cleared: nothing more is read from the board
         self._server = socket.socket(socket.AF_UNIX)
         self._server.bind(str(path))
         self._server.listen(1)
@@ -42,7 +43,7 @@ class FakeChip:
         try:
             self._peer, _ = self._server.accept()
             with self._peer:
-                while self._one():
+                while self.flowing.wait() and self._one():
                     pass
         except OSError:
             pass

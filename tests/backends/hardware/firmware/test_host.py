@@ -168,6 +168,26 @@ def test_counters_are_kept_over_kills(start: Start) -> None:
             told[array] += count
 
 
+def test_pulses_are_counted_before_they_are_fired(start: Start) -> None:
+    """A board is killed while it hands pulses to its chip, more than fit between them: all that arrive are counted."""
+    board = start()
+    assert board.link is not None
+    board.arm(kinds=(p.Kind(width_ns=50, gap_ns=0),))
+    board.chip.flowing.clear()
+    slots = np.ones((1, 1024), np.bool_)
+    board.link.send(frame(RUN, p.pulse(p.sample(slots, slots), repeat=100), BOOT, board.seq + 1))
+    before, now = -1, 0
+    while now != before:  # until nothing more fits
+        time.sleep(0.1)
+        before, now = now, board.store.stat().st_mtime_ns
+    board.process.kill()
+    board.process.wait()
+    board.chip.flowing.set()
+    assert board.chip.gone.wait(5)
+    fired = sum(count for _, _, _, count, _ in board.chip.fired())
+    assert 0 < fired <= start().pulses(0) < 100 * 1024
+
+
 @pytest.mark.parametrize("place", [0, 1])
 def test_a_torn_place_of_the_store_falls_back_on_the_other(start: Start, place: int) -> None:
     board = start()

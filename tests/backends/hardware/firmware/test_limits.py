@@ -1,15 +1,18 @@
 """Promise 2: the firmware enforces its limits by itself; what is beyond one fires nothing, what is at it passes."""
 
 import struct
+import subprocess
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from rpudriver.backends.hardware.firmware.build import build_host
 from tests.backends.hardware.firmware import payloads as p
-from tests.backends.hardware.firmware.boards import Board
+from tests.backends.hardware.firmware.boards import BOOT, Board, session
 from tests.backends.hardware.firmware.payloads import Arm, Kind
-from tests.backends.hardware.firmware.wire import ARM, E_CONFIG, E_LENGTH, E_RANGE, FRAME, OK, RUN
+from tests.backends.hardware.firmware.wire import ARM, E_CONFIG, E_LENGTH, E_RANGE, FRAME, OK, RUN, frame, message
 
 ARM_ = Arm()
 UP, DOWN = (675, 0, -675, 0), (-650, 0, 650, 0)
@@ -240,7 +243,40 @@ def test_a_reply_that_is_too_long_is_refused(board: Board) -> None:
     """256 vectors of 64 outputs are 32768 bytes and one of the record: one too many."""
     board.arm()
     assert refused(board, RUN, p.read(bytes(256), rows=64, vectors=256), E_RANGE) == (0, 22, 32769, 0, 32768)
-    assert len(board.run(p.read(bytes(255), rows=64, vectors=255)).payload) == 255 * 128 + 1
+    reads = p.read(bytes(255), rows=64, vectors=255)  # 255 * 128 bytes and one
+    assert len(board.run(reads + p.wait(0) * 127).payload) == 32768
+    assert refused(board, RUN, reads + p.wait(0) * 128, E_RANGE) == (128, 22, 32769, 0, 32768)
+
+
+def test_a_refused_arm_leaves_the_limits_as_they_were(armed: Board) -> None:
+    """Everything in it is wider but the last kind, which is beyond the board."""
+    wide = Arm(kinds=(Kind(width_ns=100, gap_ns=0), Kind(), Kind(width_ns=20001)))
+    assert refused(armed, ARM, wide.pack(), E_RANGE)[:2] == (2, 12)
+    for name in ("kind", "bl", "up", "duration", "input", "read duration", "wait"):
+        beyond, at, error = RUNS[name]
+        assert refused(armed, RUN, beyond, E_RANGE) == error
+        assert armed.run(at).status == OK
+
+
+CAPABLE = {  # bit, what needs it
+    "transposed": (1, RUN, p.read(codes(1), flags=p.TRANSPOSED)),
+    "differential": (2, RUN, p.read(codes(1), flags=D, second=second())),
+    "drawn": (4, RUN, p.pulse(b"\0\0", flags=p.DRAWN, drawn=bytes(24))),
+    "gates": (8, ARM, ARM_.with_kind(gate=1).pack()),
+}
+
+
+@pytest.mark.parametrize("name", CAPABLE)
+def test_a_board_does_not_do_what_it_is_not_built_for(name: str, tmp_path: Path) -> None:
+    bit, op, payload = CAPABLE[name]
+    data = session() + frame(op, payload, BOOT, 2)
+    for capabilities, status in ((0xF, OK), (0xF & ~bit, E_RANGE)):
+        build = build_host(sanitize=True, program="fake", CAPABILITIES=capabilities)
+        done = subprocess.run([build, tmp_path / "log"], input=data, capture_output=True, check=True, timeout=20)
+        reply = message(done.stdout.split(b"\0")[1])
+        assert reply.status == status
+        if status:
+            assert reply.error == (E_RANGE, 0, 23, bit, 0xF & ~bit if op == RUN else 0, 0xF & ~bit if op == RUN else 0)
 
 
 LENGTHS = {

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.backends.hardware.firmware import payloads as p
-from tests.backends.hardware.firmware.boards import BOOT, Board
+from tests.backends.hardware.firmware.boards import BOOT, Board, StreamBoard, session
 from tests.backends.hardware.firmware.wire import (
     ARM,
     COUNTERS,
@@ -172,3 +172,8 @@ def test_what_has_bit_7_of_its_flags_set_is_our_own_echo(fired: Board) -> None:
     fired.link.send(frame(RUN, FIRE, BOOT, 3, flags=0x80) + frame(IDLE, flags=0x80))
     assert fired.link.silent()
     assert (fired.pulses(), fired.state()) == (3, (1, 0))
+
+
+def test_outputs_are_at_rest_between_operations(stream: Callable[[bytes], StreamBoard]) -> None:
+    told = stream(session(FIRE + p.wait(5) + FIRE))
+    assert "".join(line[0] for line in told.log) == "II" + "RFI" + "W" + "RFI" + "I"  # started, armed, ended

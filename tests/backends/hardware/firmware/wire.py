@@ -99,7 +99,10 @@ class Link:
             elif not select.select([self.fd], [], [], max(0.0, end - time.monotonic()))[0]:
                 return None
             else:
-                self._pending += os.read(self.fd, 65536)
+                data = os.read(self.fd, 65536)
+                if not data:
+                    return None  # the board is gone
+                self._pending += data
 
     def receive(self, timeout: float = 5.0) -> Message:
         data = self.raw(timeout)

@@ -1,6 +1,7 @@
 """What goes wrong on a bench: lost lines, killed instruments, wrong ones, limits that are hit. No pulse is repeated."""
 
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -12,7 +13,7 @@ import pytest
 import torch
 
 from rpudriver.backends.hardware.emulator.bench import EmulatedBench
-from rpudriver.backends.hardware.journal import Type, lines
+from rpudriver.backends.hardware.journal_records import Type, lines
 from rpudriver.backends.hardware.scpi.link import Link
 from rpudriver.errors import BoardError, ComplianceError, ConfigError, LinkLostError, NotArmedError
 from rpudriver.trains import counted_pulses
@@ -177,11 +178,12 @@ def test_a_busy_instrument_and_a_wrong_port_are_a_lost_link(
     exact_bench: EmulatedBench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Link.__init__, "__defaults__", (0.5,))
-    with (
-        open_bench(exact_bench, tmp_path / "one"),
-        pytest.raises(LinkLostError, match=r"within 0\.5 s .* another program"),
-    ):
-        open_bench(exact_bench, tmp_path / "two")
+    _, host, port, _ = exact_bench.options["source"].split("::")
+    with socket.create_connection((host, int(port))) as other:  # these instruments have room for one
+        other.sendall(b"*IDN?\n")
+        assert other.recv(100)
+        with pytest.raises(LinkLostError, match=r"within 0\.5 s .* another program"):
+            open_bench(exact_bench, tmp_path)
     with pytest.raises(LinkLostError):
         open_bench(exact_bench, tmp_path, source="TCPIP::127.0.0.1::9::SOCKET")
     with pytest.raises(LinkLostError):

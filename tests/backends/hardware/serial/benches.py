@@ -26,7 +26,7 @@ class Bench:
     driver: SerialBoard
 
     def run(self, operations: bytes) -> Reply:
-        return self.driver.run(self.driver.stamp(operations), operations)
+        return self.driver.send(self.driver.stamp(operations), operations)
 
     def another(self, **options: Any) -> SerialBoard:
         """Return a driver as a process started after this one would have it."""

@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 
 import pytest
 
-from rpudriver.backends.hardware.driver import Reply, Ticket
+from rpudriver.backends.hardware.driver import Fate, Reply, StaleTicketError, Ticket
 from rpudriver.backends.hardware.serial.board import SerialBoard
-from rpudriver.errors import LinkLostError, NotArmedError
+from rpudriver.errors import LinkLostError
 from tests.backends.hardware.bare_board import firmware
 from tests.backends.hardware.batches import pulses
 from tests.backends.hardware.board_model import BoardModel
@@ -28,7 +28,7 @@ HURRIED = replace(SETTINGS, watchdog_ms=60)
 
 @dataclass
 class Storm:
-    """Batches through a bad cable; what a journal would hold is `applied`."""
+    """Batches through a bad cable, as a `Ledger` has them done; what a journal would hold is `applied`."""
 
     port: str
     seed: int
@@ -66,27 +66,44 @@ class Storm:
 
     def _batch(self, operations: bytes) -> Reply | None:
         ticket = self._driver.stamp(operations)
-        try:
-            return self._driver.run(ticket, operations)
-        except LinkLostError:
-            self.seen["lost"] += 1
-            if self.new_process:
-                time.sleep(0.08)  # it comes after the watchdog
-                self._driver.close()
-                self._driver = self._new_driver()
-            reply = self._until_it_works(lambda: self._settle(ticket, operations))
-            if self.new_process:
-                self._until_it_works(self._arm)
-            return reply
+        while True:
+            try:
+                return self._driver.run(ticket, operations)
+            except StaleTicketError:
+                self.seen["renumbered"] += 1
+                ticket = self._driver.stamp(operations)
+            except LinkLostError:
+                self.seen["lost"] += 1
+                fate = self._fate(ticket, operations)
+                if isinstance(fate, Reply):
+                    return fate
+                if fate is Fate.UNKNOWN:
+                    return None
+                if fate is Fate.NOT_DONE:
+                    ticket = self._driver.stamp(operations)
 
-    def _settle(self, ticket: Ticket, operations: bytes) -> Reply | None:
-        self._driver.connect()
-        try:
-            return self._driver.settle(ticket, operations)
-        except NotArmedError:
-            self.seen["armed to settle"] += 1
-            self._driver.arm(HURRIED)
-            return self._driver.settle(ticket, operations)
+    def _fate(self, ticket: Ticket, operations: bytes) -> Reply | Fate:
+        """Find out what became of a batch; a process that comes after the one that sent it has to arm as well."""
+        if self.new_process:
+            time.sleep(0.08)  # it comes after the watchdog
+            self._driver.close()
+            self._driver = self._new_driver()
+        known: Reply | Fate = Fate.NOT_YET
+
+        def settle() -> None:
+            nonlocal known
+            if known is Fate.NOT_YET:
+                known = self._driver.settle(ticket, operations)
+
+        def find_out() -> None:
+            self._driver.connect()
+            settle()
+            if self.new_process:
+                self._driver.arm(HURRIED)
+                settle()
+
+        self._until_it_works(find_out)
+        return known
 
     def _arm(self) -> None:
         self._driver.connect()
@@ -146,15 +163,15 @@ def test_every_batch_is_done_exactly_once_whatever_the_cable_does() -> None:
             assert lane.seen["overtaken"] > 5
         assert host.seen["lost"] > 5
         assert host.seen["pauses"] > 3
-        assert host.seen["armed to settle"] == 0, "the process that armed it does that by itself"
+        assert host.seen["renumbered"] > 3
 
 
 def test_processes_that_follow_each_other_do_nothing_twice() -> None:
     with firmware() as port, storm(port, seed=2, new_process=True, give_up=0.015) as (host, _):
         host.run(400)
         assert host.pulses() == host.applied
-        assert host.seen["armed to settle"] > 2
-        assert host.seen["uncertain"] <= 0.1 * host.seen["lost"]
+        assert host.seen["lost"] > 5
+        assert host.seen["uncertain"] <= 0.1 * host.seen["lost"], "of those that arrived while the next one armed"
 
 
 def test_devices_have_got_what_was_sent() -> None:

@@ -79,6 +79,16 @@ def test_another_major_version_can_be_idled_and_nothing_else() -> None:
     )
 
 
+def test_the_version_counts_in_the_frame_and_in_the_greeting() -> None:
+    """What a later version says in its greeting is not known; something on the way may frame it anew."""
+    framed, greeted = BoardModel(major=2), BoardModel()
+    hello = greeted._hello
+    framed._hello = lambda payload: b"later"  # type: ignore[method-assign]
+    greeted._hello = lambda payload: hello(payload)[:4] + b"\2" + hello(payload)[5:]  # type: ignore[method-assign]
+    for model in (framed, greeted):
+        assert refused(model).startswith("the board speaks version 2 of the protocol")
+
+
 def test_a_board_that_does_more_than_the_profile_asks_is_welcome() -> None:
     assert problems(CHIP, BoardModel(arrays=17, capabilities=0xFFFF, limits={"line": 32000, "watchdog": 65535})) == []
 
