@@ -304,7 +304,7 @@ class CrossbarBackend(Closing):
             saved_array = snapshot["arrays"][name]
             self._state.counters[name] = Counters(saved_array["samples"], saved_array["vectors"])
             self._load(self._state.arrays[name], saved_array["state"])
-        self._state.meter = CostMeter(**snapshot["cost"])
+        self._state.meter = CostMeter(**snapshot["cost"], turns=self._state.meter.turns)
 
     def keep_journal(self, path: Path, resume: bool) -> None:
         """Keep a journal of a run in a file, or go on with it; called before anything is sent.
@@ -382,7 +382,7 @@ class CrossbarBackend(Closing):
         results = self._execute([number_read(step, self._state.counters)])
         if len(results) != 1:
             raise BackendError(_MISCOUNT.format(len(results), 1))
-        self._state.meter.add_read(step.terms, step.x.shape[0], step.transposed, self._capabilities)
+        self._state.meter.add(step, None, self._capabilities)
         return (results[0],)
 
     def _add(self, array: Array) -> Array:

@@ -65,8 +65,10 @@ class Capabilities(StrictModel):
     transposed_reads: bool
     summed_reads: bool
     parallel_pulses: bool = True  # all devices whose lines fire in a slot; else one after the other, a slot for each
+    parallel_reads: bool = True  # a vector at once; else one device and input after the other, read_time_s for each
     output_noise: NonNegative = 0.0  # s_mv, standard deviation of one read, chip units
     read_time_s: NonNegative
+    switch_time_s: NonNegative = 0.0  # to lead to another device, where pulses and reads have one at a time
     read_energy_j: NonNegative  # of one output line of one read
     slot_gap_s: NonNegative = 0.0  # pause between two slots of a train
     units: Units
@@ -74,9 +76,13 @@ class Capabilities(StrictModel):
     device: Nominal
 
     @model_validator(mode="after")
-    def _has_update_pulses(self) -> "Capabilities":
+    def _sound(self) -> "Capabilities":
         if "update" not in self.kinds:
             raise ValueError(f"kinds must include 'update'; got {sorted(self.kinds)}")
+        if self.parallel_pulses and not self.parallel_reads:
+            raise ValueError("parallel_pulses with reads one device at a time is not known of any chip: turn both off")
+        if self.parallel_reads and self.switch_time_s:
+            raise ValueError(f"switch_time_s = {self.switch_time_s:g} needs parallel_reads = false: else make it 0")
         return self
 
 

@@ -1,10 +1,11 @@
 """The cost meter: what a sequence of steps costs, by the chip's profile."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from rpudriver.backends.capabilities import Capabilities
 from rpudriver.backends.counting import Tally
+from rpudriver.backends.turns import Turns
 from rpudriver.backends.updates import Update
 from rpudriver.types import Array, Pulse, Read, Scan, Step, Wait
 
@@ -19,7 +20,10 @@ class CostMeter:
     line_pulses : pulses put on lines.
     coincidences : pulses that devices saw.
     reads : input vectors read, each array of an unsummed sum by itself.
-    chip_time_s, energy_j : by the profile's widths, times and energies.
+    chip_time_s : what pulses (width and gap of each slot), reads, waits and, where devices have their turns one after
+        the other, the way from one to the next take by the profile's times. Links and computing are left out.
+    energy_j : by the profile's energies.
+    turns : which device is led to; no total.
     """
 
     samples: int = 0
@@ -28,10 +32,11 @@ class CostMeter:
     reads: int = 0
     chip_time_s: float = 0.0
     energy_j: float = 0.0
+    turns: Turns = field(default_factory=Turns, repr=False, compare=False)
 
     def as_dict(self) -> dict[str, int | float]:
         """Return the totals under their documented names."""
-        return dict(vars(self))
+        return {name: value for name, value in vars(self).items() if name != "turns"}
 
     def add(self, step: Step, tally: Tally | None, capabilities: Capabilities) -> None:
         """Count a step; `tally` is that of its trains where it has some."""
@@ -43,6 +48,8 @@ class CostMeter:
             self.add_read(step.terms, step.x.shape[0], step.transposed, capabilities)
         elif isinstance(step, Wait):
             self.add_wait(step)
+        if not capabilities.parallel_reads:
+            self.chip_time_s += self.turns.seconds(step, capabilities)
 
     def add_pulse(self, step: Pulse, tally: Tally, capabilities: Capabilities) -> None:
         """Count a `Pulse`."""
@@ -74,14 +81,16 @@ class CostMeter:
         self.samples += repeat * samples
         self.line_pulses += repeat * tally.line_pulses
         self.coincidences += repeat * tally.coincidences
-        self.chip_time_s += repeat * tally.slots * (pulse.width_s + capabilities.slot_gap_s)
+        if capabilities.parallel_reads:  # else the turns of devices have it
+            self.chip_time_s += repeat * tally.slots * (pulse.width_s + capabilities.slot_gap_s)
         self.energy_j += repeat * (
             tally.line_pulses * pulse.line_pulse_energy_j + tally.coincidences * pulse.coincidence_energy_j
         )
 
     def _add_vectors(self, vectors: int, lines: int, capabilities: Capabilities) -> None:
         self.reads += vectors
-        self.chip_time_s += vectors * capabilities.read_time_s
+        if capabilities.parallel_reads:
+            self.chip_time_s += vectors * capabilities.read_time_s
         self.energy_j += vectors * lines * capabilities.read_energy_j
 
     def add_wait(self, step: Wait) -> None:

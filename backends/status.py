@@ -37,6 +37,7 @@ class ChipState:
 
     def arm(self, limits: Limits | None, chip: Capabilities) -> None:
         """Arm within limits; disarm for None."""
+        self.meter.turns.release()
         self.limits, self.allowed = limits, (limits or Limits()).within(chip)
         self.validator = None if limits is None else Validator(chip, self.arrays, limits)
 

@@ -118,17 +118,21 @@ def _refused(bench: Bench, array: Array, steps: Sequence[Step], error: type[RpuD
 def cost_counted(bench: Bench) -> None:
     """status().cost counts samples, line pulses, coincidences, reads and chip time of what was sent."""
     array, slots = bench.square(), min(3, bench.capabilities.longest_bl)
+    x, inputs = torch.zeros(1, array.n_in, slots, dtype=torch.bool), torch.zeros(5, array.n_in)
+    inputs[:, -1] = bench.capabilities.input_bound / 2
+    bench.chip.read_matvec(array, inputs)  # the device that is read last is the one that is led to
     before = bench.chip.status().cost
-    x = torch.zeros(1, array.n_in, slots, dtype=torch.bool)
     x[0, 0] = True  # one column fires in every slot, two rows in the first
     d = torch.zeros(1, array.n_out, slots, dtype=torch.bool)
     d[0, :2, 0] = True
-    read = Read(((array, 1.0),), torch.zeros(5, array.n_in))
+    read = Read(((array, 1.0),), inputs)
     bench.chip.run([Pulse(array, trains(x, d), repeat=4), read, Wait(0.25)])
     now = bench.chip.status().cost
-    kind, parallel = bench.capabilities.kinds["update"], bench.capabilities.parallel_pulses
+    chip, parallel = bench.capabilities, bench.capabilities.parallel_pulses
     passing = 4 * slots if parallel else 8  # else each pulse of a device has a slot and two lines for itself
-    time = passing * (kind.width_s + bench.capabilities.slot_gap_s) + 5 * bench.capabilities.read_time_s + 0.25
+    readings = 5 if chip.parallel_reads else 5 * array.n_out  # else each of the devices at the input that is driven
+    time = passing * (chip.kinds["update"].width_s + chip.slot_gap_s) + readings * chip.read_time_s + 0.25
+    time += (2 + array.n_out) * chip.switch_time_s  # to the two devices that are pulsed, then to those that are read
     for key, expected in (
         ("samples", 4.0),
         ("line_pulses", 4.0 * (slots + 2) if parallel else 2 * 8.0),

@@ -31,10 +31,11 @@ from rpudriver.backends.hardware.limits import check_sequence
 from rpudriver.backends.hardware.operations import Rectangle
 from rpudriver.backends.hardware.ownership import Ownership
 from rpudriver.backends.hardware.profile import ChipProfile
+from rpudriver.backends.turns import pulsed_parts
 from rpudriver.backends.updates import Bounds, Done, Update
 from rpudriver.backends.validation import Limits
 from rpudriver.errors import BackendError, CheckpointError, JournalError
-from rpudriver.types import Array, Cell, Placement, Port, Pulse, Read, ReadResult, Scan, Step, Wait
+from rpudriver.types import Array, Cell, Placement, Pulse, Read, ReadResult, Scan, Step, Wait
 
 log = logging.getLogger("rpudriver.hardware")
 
@@ -136,7 +137,7 @@ class HardwareBackend(CrossbarBackend):
             (place, step.trains, step.repeat if isinstance(step, Pulse) else 1)
             for step in steps
             if isinstance(step, (Pulse, Scan))
-            for place in _pulsed(step)
+            for place in pulsed_parts(step)
         )
 
     def _update(self, update: Update, vector: int, bounds: Bounds) -> Done | None:
@@ -155,7 +156,7 @@ class HardwareBackend(CrossbarBackend):
         described = encoding.describe(update.x.cpu(), update.d.cpu(), update.source, update.first, drawing)
         pieces = [
             piece
-            for flip, place in enumerate(_pulsed(step))
+            for flip, place in enumerate(pulsed_parts(step))
             for piece in encoding.drawn_pieces(
                 _rectangle(step.array, place), self._timing(step.kind), described, bool(flip), self._room
             )
@@ -196,7 +197,7 @@ class HardwareBackend(CrossbarBackend):
         if not self._ledger.replaying:
             for step in (numbered.step for numbered in steps):
                 if isinstance(step, Pulse):
-                    for place in _pulsed(step):
+                    for place in pulsed_parts(step):
                         self._care.counters.add(place, step.trains, step.repeat)
 
     def _pieces(self, step: Step) -> list[Piece]:
@@ -204,7 +205,7 @@ class HardwareBackend(CrossbarBackend):
             case Pulse():
                 return [
                     piece
-                    for flip, place in enumerate(_pulsed(step))  # the partner of a pair moves the other way
+                    for flip, place in enumerate(pulsed_parts(step))  # the partner of a pair moves the other way
                     for piece in encoding.pulse_pieces(
                         _rectangle(step.array, place),
                         self._timing(step.kind),
@@ -246,14 +247,6 @@ class HardwareBackend(CrossbarBackend):
             self._ledger.move(int(state["batch"]))
         except JournalError as error:
             raise CheckpointError(str(error)) from error
-
-
-def _pulsed(step: Pulse | Scan) -> tuple[Placement, ...]:
-    """Return the rectangles that a step's trains reach."""
-    array = step.array
-    if isinstance(step, Pulse) and step.port is Port.REFERENCE:
-        return array.parts[1:]
-    return array.parts if array.cell is Cell.PAIR else array.parts[:1]
 
 
 def _rectangle(array: Array, place: Placement) -> Rectangle:

@@ -19,6 +19,7 @@ from rpudriver.config.model import StrictModel, did_you_mean, parse, read_toml
 from rpudriver.errors import BoardError, ConfigError
 
 CHIPS = Path(__file__).parent / "chips"
+APERTURES = 2e-4, 0.16  # 0.01 to 10 line cycles, of 50 Hz and of 60 Hz
 WAYS = {"up": 1, "down": 2, "both": 3}
 
 # Rails in parts of the volts across a selected device: (row active, row rest, column active, column rest).
@@ -87,6 +88,7 @@ class Bench(StrictModel):
     middle_siemens: Positive  # of a device at weight 0; the driver takes it off
     source_row: Annotated[int, Field(ge=1, le=6)]  # of the matrix cards: where the source-measure unit is
     gate_row: Annotated[int, Field(ge=1, le=6)]
+    switch_s: NonNegative = 8e-3  # to lead to another device: the relays of a 3730 take 4 ms to open, 4 ms to close
 
 
 class ChipProfile(StrictModel):
@@ -116,7 +118,7 @@ class ChipProfile(StrictModel):
     def _inside_its_envelope(self) -> "ChipProfile":
         if self.firmware is not None and self.bench is not None:
             raise ValueError("firmware is that of a board or of ArC TWO, not of a bench: remove the key")
-        for problem in (*self._problems(), *self._arc2_problems()):
+        for problem in (*self._problems(), *self._arc2_problems(), *self._bench_problems()):
             raise ValueError(problem)
         return self
 
@@ -164,6 +166,13 @@ class ChipProfile(StrictModel):
         for name, kind in self.kinds.items():
             if not wiring.SHORTEST_NS <= round(kind.width_s * 1e9) <= wiring.LONGEST_NS:
                 yield f"kinds.{name}.width_s = {kind.width_s:g}; ArC TWO pulses for 40e-9 .. 0.5 s"
+
+    def _bench_problems(self) -> Iterator[str]:
+        """Yield what the instruments of a bench cannot do, in words."""
+        shortest, longest = APERTURES
+        if self.bench is not None and not shortest <= self.timing.read_s <= longest:
+            found = self.timing.read_s
+            yield f"timing.read_s = {found:g}; the aperture of a 2450 is {shortest:g} .. {longest:g} s on any mains"
 
     def check_firmware(self, found: str) -> None:
         """Refuse an instrument whose firmware is not the one that the profile names.
@@ -231,8 +240,10 @@ class ChipProfile(StrictModel):
             transposed_reads=self.transposed_reads,
             summed_reads=False,  # sums are made on the host, one read for each array
             parallel_pulses=self.parallel_pulses,
+            parallel_reads=self.bench is None,
             output_noise=self.output_noise,
             read_time_s=self.timing.read_s,
+            switch_time_s=self.bench.switch_s if self.bench else 0.0,
             read_energy_j=self.read_energy_j,
             slot_gap_s=self.timing.slot_gap_s,
             units=Units(siemens_per_unit=self.siemens_per_unit, volts_per_input=self.read_volts),

@@ -112,6 +112,28 @@ def test_the_meter_adds_up(found: PulseTrains, repeat: int, vectors: int, transp
     assert abs(cost["energy_j"] - energy) < 1e-20 + 1e-9 * energy
 
 
+def devices_pulsed(found: PulseTrains) -> set[tuple[int, int]]:
+    rows = range(found.d_words.shape[1])
+    words = found.d_words.view(torch.int32)[:, :, None] & found.x_words.view(torch.int32)[:, None]
+    return {(i, j) for i in rows for j in range(found.x_words.shape[1]) if bool(words[:, i, j].any())}
+
+
+@EXAMPLES
+@given(trains(shape=(3, 4)), st.integers(1, 5), st.lists(st.sampled_from([0.0, 0.4, -1.0]), min_size=8, max_size=8))
+def test_devices_that_have_turns_take_their_time(found: PulseTrains, repeat: int, inputs: list[float]) -> None:
+    """A null chip whose devices are served one after the other: every pulse, reading and way to a device by itself."""
+    one_by_one = {"parallel_pulses": False, "parallel_reads": False, "switch_time_s": 0.5, "summed_reads": False}
+    chip = make("null", chip=one_by_one)
+    chip.arm()
+    a, b, x = chip.allocate("A", 3, 4), chip.allocate("B", 3, 4, Cell.PAIR), torch.tensor(inputs).view(2, 4)
+    chip.run([Pulse(a, found, repeat=repeat), Pulse(b, found), Read(((a, 1.0), (b, 0.5)), x)])
+    kind, times = chip.capabilities.kinds["update"], chip.capabilities
+    pulses, devices = brute_force(found)[1], len(devices_pulsed(found))
+    time = (repeat + 2) * pulses * (kind.width_s + times.slot_gap_s) + 3 * devices * 0.5  # both of a pair
+    time += 3 * 3 * int((x != 0).sum()) * times.read_time_s + 3 * 3 * int(x.any(0).sum()) * 0.5  # A and two of B
+    assert abs(chip.status().cost["chip_time_s"] - time) < 1e-9 * (1 + time)
+
+
 @EXAMPLES
 @given(st.lists(trains(shape=(2, 3)), max_size=4), st.data())
 def test_cost_and_counters_do_not_depend_on_grouping(found: list[PulseTrains], data: st.DataObject) -> None:

@@ -48,7 +48,8 @@ class EmulatedChip:
     preset : the devices and the read noise, as of a simulated chip.
     seed : devices and noise follow from it; array n is named ``array-n``.
     disturb : strength of a pulse below the threshold, on half-selected devices for example.
-    line_ohms : resistance of a line between two neighbours; reads see it in series with a device.
+    line_ohms : resistance of a line between two neighbours; pulses see the whole network, reads what is in series with
+        a device.
     middle_siemens : conductance of a device at weight 0; the sense amplifier takes it off.
     """
 
@@ -68,7 +69,7 @@ class EmulatedChip:
     def __post_init__(self) -> None:
         shape = self.profile.rows, self.profile.columns
         self._switching = Switching.of(self.profile, self.disturb)
-        self._coupled = Coupled(self._switching, lambda bank: self._siemens(bank).astype(np.float64))
+        self._coupled = Coupled(self._switching, lambda bank: self._siemens(bank).astype(np.float64), self.line_ohms)
         self.banks = [
             new_bank(self.preset.device, self.seed, f"array-{n}/device", shape) for n in range(self.profile.arrays)
         ]

@@ -1,4 +1,4 @@
-"""Slots in which each device sees volts of its own, which depend on all others: lines that float."""
+"""Slots in which each device sees volts of its own, which depend on all others: lines float, or have resistance."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from rpudriver.backends.hardware.emulator import network
+from rpudriver.backends.hardware.emulator import network, wires
 from rpudriver.backends.hardware.emulator.rails import Fired, Rails, Switching, Volts64
 from rpudriver.backends.simulated.bank import Bank
 from rpudriver.backends.simulated.pulses import Action
@@ -28,25 +28,27 @@ class Coupled:
     ----------
     switching : how strongly devices answer to volts.
     siemens : the conductances of a bank ``[R, C]``.
+    ohms : resistance of a line between two neighbours.
     """
 
     switching: Switching
     siemens: Callable[[Bank], Volts64]
+    ohms: float
 
-    @staticmethod
-    def concerns(rails: Rails) -> bool:
-        """Tell whether slots of these rails are such; behind gates, what floats follows the one row that conducts."""
-        return rails.floating and not rails.gate
+    def concerns(self, rails: Rails) -> bool:
+        """Tell whether slots of these rails are such; behind gates, what floats follows the rows that conduct."""
+        return self.ohms > 0 or (rails.floating and not rails.gate)
 
     def apply(self, bank: Bank, slots: Fired) -> bool:
         """Have devices see slots; return whether the comparator has cut the lines off on the way.
 
-        Single cross-points are applied all at once where no other device moves, neither with the conductances before
-        them nor with those after: then it makes no difference.
+        Single cross-points of perfect lines that float are applied all at once where no other device moves, neither
+        with the conductances before them nor with those after: then it makes no difference.
         """
         rows, columns = slots.lines(*bank.shape)
-        busy = rows.any(1) & columns.any(1)
-        rows, columns = rows[busy], columns[busy]
+        if slots.rails.floating:
+            busy = rows.any(1) & columns.any(1)
+            rows, columns = rows[busy], columns[busy]
         if len(rows) and not self._all_at_once(bank, slots, rows, columns):
             for row, column in zip(rows, columns, strict=True):
                 if self._slot(bank, slots, row, column):
@@ -55,15 +57,26 @@ class Coupled:
 
     def _slot(self, bank: Bank, slots: Fired, rows: Bits, columns: Bits) -> bool:
         siemens, rails = self.siemens(bank), slots.rails
-        volts = network.across(
-            siemens, np.where(rows, rails.row_active, np.nan), np.where(columns, rails.column_active, np.nan)
-        )
+        if rails.gate:
+            siemens = siemens * rows[:, None]  # only the rows that are active conduct
+        volts = self._across(siemens, rails, rows, columns)
         currents = siemens * volts
         most = max(np.abs(currents.sum(0)).max(), np.abs(currents.sum(1)).max())
         if rails.compliance and most > rails.compliance:
             return True
         self._pulse(bank, volts, slots.width_ns)
         return False
+
+    def _across(self, siemens: Volts64, rails: Rails, rows: Bits, columns: Bits) -> Volts64:
+        row_rest, column_rest = (np.nan, np.nan) if rails.floating else (rails.row_rest, rails.column_rest)
+        row_volts = np.where(rows, rails.row_active, row_rest)
+        column_volts = np.where(columns, rails.column_active, column_rest)
+        volts: Volts64
+        if self.ohms:
+            volts = wires.across(np.maximum(siemens, network.LEAK_S), row_volts, column_volts, 1 / self.ohms)
+        else:
+            volts = network.across(siemens, row_volts, column_volts)
+        return volts * rows[:, None] if rails.gate else volts
 
     def _pulse(self, bank: Bank, volts: Volts64, width_ns: int) -> None:
         """Give each device a pulse of its own strength."""
@@ -78,7 +91,7 @@ class Coupled:
 
     def _all_at_once(self, bank: Bank, slots: Fired, rows: Bits, columns: Bits) -> bool:
         """Apply slots together, if that is the same; leave the bank as it was if not."""
-        if (rows.sum(1) != 1).any() or (columns.sum(1) != 1).any():
+        if self.ohms or (rows.sum(1) != 1).any() or (columns.sum(1) != 1).any():
             return False
         places = np.stack([rows.argmax(1), columns.argmax(1)], 1)
         different = np.unique(places, axis=0)

@@ -44,7 +44,7 @@ class Probes:
         width_ns = round(seconds * 1e9)
         if not self._chip.acts(volts, width_ns):
             return
-        self._chip.set_rails(array, Rails(column_active=-volts, gate=1.0))
+        self._chip.set_rails(array, Rails(column_active=-volts, gate=1.0, floating=True))
         self._chip.fire(array, width_ns, _mask(row, self.rows), _mask(column, self.columns))
 
 

@@ -12,6 +12,8 @@ Floats = npt.NDArray[np.float32]
 Volts64 = npt.NDArray[np.float64]
 Masks = npt.NDArray[np.uint8]
 
+NOTHING = 1e-6  # a weaker pulse is none: microvolts along a wire
+
 
 class Rails(NamedTuple):
     """Volts of the rails and of the gates, and the current at which the comparator cuts the output.
@@ -79,12 +81,14 @@ class Switching:
 
     ``strength = width / width_0 * (|v| - v_th) / (|v_0| - v_th)``, with an update pulse of the profile as 1. The
     threshold is what makes ``set`` as strong as the profile says, or `DEFAULT` of the update's volts without one.
+    Below it a device is disturbed, if at all: in full from a third of the update's volts on, the least with which a
+    scheme half-selects on purpose, and in proportion to the volts below that.
     """
 
     width_ns: float
     up: tuple[float, float]  # volts of an update pulse and threshold
     down: tuple[float, float]
-    disturb: float  # strength of a pulse below the threshold
+    disturb: float  # strength of a pulse below the threshold, at most
 
     DEFAULT = 0.75
 
@@ -119,5 +123,7 @@ class Switching:
         nominal = np.where(volts > 0, self.up[0], self.down[0])
         threshold = np.where(volts > 0, self.up[1], self.down[1])
         beyond = (np.abs(volts) - threshold) / (nominal - threshold)
-        strength = width_ns / self.width_ns * np.where(beyond > 0, beyond, self.disturb) * (volts != 0)
+        disturbed = self.disturb * np.minimum(1.0, np.abs(volts) / (nominal / 3))
+        strength = width_ns / self.width_ns * np.where(beyond > 0, beyond, disturbed)
+        strength = np.where(strength < NOTHING, 0.0, strength)
         return np.where(np.abs(strength - 1) < 1e-5, 1.0, strength)  # codes of converters are not exact volts

@@ -10,7 +10,6 @@ from typing import NamedTuple, final
 from rpudriver.backends.hardware.scpi.link import Link
 from rpudriver.errors import BoardError
 
-LINE_HZ = 50
 LEVELS, TRIPS, READINGS = "rpulevels", "rputrips", "rpureadings"  # a configuration list and two buffers
 LISTED = 100  # voltages in one command
 LIMITED = 32  # bit of a reading's source status
@@ -73,9 +72,10 @@ class Source:
             If the instrument refuses one of them, or sets something else.
         LinkLostError
         """
-        most, cycles = max([most_read, *map(abs, levels)]), min(10.0, max(0.01, aperture * LINE_HZ))
-        self._shape, self._aperture = None, cycles / LINE_HZ
+        most = max([most_read, *map(abs, levels)])
+        self._shape, self._aperture = None, aperture
         self._do('*RST;*CLS;:SOUR:FUNC VOLT;:SENS:FUNC "CURR"')
+        cycles = aperture * float(self._ask(":SYST:LFR?")[0])
         self._do(f":SOUR:VOLT:RANG {most:.6g};ILIM {amperes:.6g};READ:BACK OFF;:SOUR:VOLT:DEL 0")
         self._do(f":SENS:CURR:RANG {amperes:.6g};NPLC {cycles:.6g}")
         self._do(f':TRAC:MAKE "{TRIPS}",10;:TRAC:MAKE "{READINGS}",2500;:SOUR:CONF:LIST:CRE "{LEVELS}"')

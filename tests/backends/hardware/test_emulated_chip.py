@@ -54,6 +54,12 @@ def test_kinds_are_as_strong_as_the_profile_says() -> None:
     assert law.strength(1.35 / 2, WIDTH) == law.strength(-1.3 / 2, WIDTH) == law.strength(0.0, WIDTH) == 0.0
 
 
+def test_disturbance_is_whole_from_a_third_of_the_volts_on_and_nothing_at_microvolts() -> None:
+    law = Switching.of(PROFILE, 0.1)
+    for volts, strength in ((1.0, 0.1), (0.45, 0.1), (0.225, 0.05), (-0.1, 0.1 * 0.3 / 1.3), (1e-6, 0.0), (0.0, 0.0)):
+        assert law.strength(volts, WIDTH) == pytest.approx(strength, rel=1e-9, abs=0.0)
+
+
 @pytest.mark.parametrize(("scheme", "gate"), [("v/2", 0.0), ("v/3", 0.0), ("1t1r", 2.5)])
 @pytest.mark.parametrize("volts", [1.35, -1.3])
 def test_only_selected_devices_move_in_every_scheme(scheme: str, gate: float, volts: float) -> None:

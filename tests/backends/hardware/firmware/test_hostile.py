@@ -1,19 +1,25 @@
 """Malformed and hostile frames under the address and undefined-behaviour sanitizers: no crash, no output moved."""
 
+import re
 import struct
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from rpudriver.backends.hardware.firmware.build import SOURCES, build_host
 from tests.backends.hardware.firmware import payloads as p
 from tests.backends.hardware.firmware.boards import BOOT, StreamBoard
 from tests.backends.hardware.firmware.seeds import seeds
-from tests.backends.hardware.firmware.wire import ARM, HELLO, IDLE, OK, RUN, frame
+from tests.backends.hardware.firmware.wire import ARM, HELLO, IDLE, OK, RUN, STATUS, frame, message
 
 Stream = Callable[[bytes], StreamBoard]
 GOOD_RUN = p.pulse(p.one(5), rows=1, columns=1) + p.read(bytes(64), columns=64, rows=3) + p.wait(2)
 LARGEST = 32768
+FLOATING = 16 + 19  # where an ARM says it of its first kind
 
 
 def damaged(random: np.random.Generator, data: bytes) -> bytes:
@@ -112,7 +118,59 @@ def test_half_a_frame_and_noise_do_not_spoil_the_next(stream: Stream) -> None:
     assert [reply.op for reply in told.replies] == [HELLO, HELLO]
 
 
-def test_seeds_of_the_fuzzer_hold_accepted_runs() -> None:
-    """They start it behind the checks: each of the first eight is an ARM and a RUN."""
-    assert len(seeds()) == 15
-    assert all(data[0] == 7 and data[3] == RUN for data in seeds()[:8])
+# ---- where the fuzzer starts from --------------------------------------------------------------------------------
+
+
+def fuzzed_board() -> dict[str, int]:
+    """Return the board that the Makefile builds for fuzzing."""
+    odd = re.search(r"^ODD := ((?:.*\\\n)*.*)", (SOURCES / "Makefile").read_text(), re.M)
+    assert odd is not None
+    return {name: int(value) for name, value in re.findall(r"-D(\w+)=(\d+)", odd[1])}
+
+
+def right_arm() -> bytes:
+    """Return the ARM of the fuzzer that needs no bytes of an input."""
+    numbers = re.search(r"RIGHT\[ARM_SIZE\] = \{(.*?)\};", (SOURCES / "fuzz.c").read_text(), re.S)
+    assert numbers is not None
+    return bytes(int(number, 0) for number in re.findall(r"\b0x[0-9A-F]+|\b\d+", re.sub(r"/\*.*?\*/", "", numbers[1])))
+
+
+def messages(seed: bytes) -> list[tuple[int, bytes]]:
+    """Return op and payload of each request of an input, as the fuzzer makes them; op 0 is bytes as they are."""
+    found, at = [], 0
+    while at < len(seed):
+        how, size = struct.unpack_from("<BH", seed, at)
+        assert not how & 0x38, "no number again, no other session, no other version"
+        payload = seed[at + 3 : at + 3 + size]
+        found.append((ARM, right_arm()) if how & 7 == 7 else (how & 7, payload))
+        at += 3 + size
+    return found
+
+
+def test_the_firmware_accepts_every_seed_of_the_fuzzer(tmp_path: Path) -> None:
+    """So that it starts behind the checks; and there is no operation and no flag of one that it does not start with."""
+    build = build_host(sanitize=True, program="fake", **fuzzed_board())
+    started = set[tuple[bool, int, int]]()  # lines float, operation, its flags
+    for data in seeds():
+        sent, seq, stream = messages(data), 0, b""
+        for op, payload in sent:
+            seq += op in (ARM, RUN)
+            stream += frame(op, payload, BOOT, seq) if op else payload
+        done = subprocess.run([build, tmp_path / "log"], input=stream, capture_output=True, check=True, timeout=20)
+        replies = [message(piece) for piece in done.stdout.split(b"\0") if piece]
+        assert [(reply.op, reply.status) for reply in replies] == [(op or STATUS, OK) for op, _ in sent]
+        for (before, arm), (op, payload) in pairwise(sent):
+            if (before, op) == (ARM, RUN):
+                started |= {(bool(arm[FLOATING] & 1), *operation) for operation in operations(payload)}
+    pulses = {(floats, p.PULSE, flag) for floats in (False, True) for flag in (0, p.FLIP, p.DRAWN)}
+    reads = {(False, p.READ, flag) for flag in (0, p.TRANSPOSED, p.ONE_HOT, p.DIFFERENTIAL)}
+    assert started == pulses | reads | {(False, p.WAIT, 0), (True, p.WAIT, 0)}
+
+
+def operations(payload: bytes) -> Iterator[tuple[int, int]]:
+    """Yield op and flags of the operations of a RUN."""
+    at = 0
+    while at < len(payload):
+        op, flags, size = struct.unpack_from("<BBH", payload, at)
+        yield op, flags
+        at += 4 + size
