@@ -88,7 +88,7 @@ class Bench(StrictModel):
     middle_siemens: Positive  # of a device at weight 0; the driver takes it off
     source_row: Annotated[int, Field(ge=1, le=6)]  # of the matrix cards: where the source-measure unit is
     gate_row: Annotated[int, Field(ge=1, le=6)]
-    switch_s: NonNegative = 8e-3  # to lead to another device: the relays of a 3730 take 4 ms to open, 4 ms to close
+    switch_s: NonNegative = 8e-3  # to lead to another device: 4 ms to open, 4 ms to close, a guess for latching relays
 
 
 class ChipProfile(StrictModel):
