@@ -280,7 +280,7 @@ def _triton_trains(x: torch.Tensor, d: torch.Tensor, options: _Options, source: 
     from rpudriver.keyed import gpu_trains
 
     drawn = gpu_trains.room_for(len(x), x.shape[1], d.shape[1], -(-options[2] // 32), x.device)
-    gpu_trains.draw_words(x, d.to(x.dtype), options, (source.seed, source.numbers, first), drawn)
+    gpu_trains.draw_words(x, d, options, (source.seed, source.numbers, first), drawn)
     bl, bad = drawn.facts[:, :2].t().cpu().numpy()
     for side, name in ((1, "x"), (2, "d")):
         if (bad & side).any():

@@ -33,10 +33,10 @@ def some(samples: int, n_in: int, n_out: int, seed: int = 0) -> tuple[torch.Tens
 def test_trains_through_triton(max_bl: int, managed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """A partly filled block of lines, probabilities 0 and 1, negative zeros, a sample that fires nothing."""
     x, d = some(3, 70, 9, max_bl)
-    x[0, :3], x[0, 3], x[1] = torch.tensor([0.0, -0.0, 1e-30]), 100.0, 0.0
+    x[0, :3], x[0, 3], x[1], d = torch.tensor([0.0, -0.0, 2.0**-100]), 100.0, 0.0, 1.1 * d
     expected = drawn(x, d, max_bl, managed)
     monkeypatch.setattr(trains, "available", lambda tensor: True)
-    for dtype in (torch.float64, torch.float32):  # values are float32 numbers, so the trains are the same
+    for dtype in (torch.float64, torch.float32):  # x holds float32 numbers, d does not: none is to be rounded
         found = drawn(x.to(DEVICE, dtype), d.to(DEVICE), max_bl, managed)
         for name in FIELDS:
             assert torch.equal(getattr(found, name).cpu(), getattr(expected, name)), name

@@ -61,19 +61,20 @@ def draw_words(
 
     Parameters
     ----------
-    x, d : tensors ``[B, n_in]`` and ``[B, n_out]`` of one type of float.
+    x, d : tensors ``[B, n_in]`` and ``[B, n_out]`` of any type of float.
     options : lr, dw_min, max_bl, update_management, bl_management.
     source : seed, numbers of both streams, number of the first sample.
     """
     (samples, n_in), n_out = x.shape, d.shape[1]
     lr, dw_min, max_bl, update_management, bl_management = options
     seed, (x_stream, d_stream), first = source
+    kind = torch.promote_types(x.dtype, d.dtype)
     if samples:
         numbers = *_bits(lr), *_bits(dw_min), *halves(seed), signed(x_stream), signed(d_stream), *halves(first)
         launch(
             draw_kernel,
             (samples, max(1, blocks(n_in, LINES) + blocks(n_out, LINES)), 1),
-            (x.contiguous(), d.contiguous(), *out, n_in, n_out, max_bl, *numbers),
+            (x.to(kind).contiguous(), d.to(kind).contiguous(), *out, n_in, n_out, max_bl, *numbers),
             (bool(update_management), bool(bl_management), out.x_words.shape[2], _SCAN, LINES),
         )
 

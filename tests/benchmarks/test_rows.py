@@ -24,7 +24,7 @@ def tiny(monkeypatch):
     """A catalogue of one small row and one that needs data."""
     cases = [
         Case("tiny", lambda options: contests.update(
-            {"response": SOFT_BOUNDS}, ("SoftBounds", {}), [updates._gaussian(8, 6, 4)], 0.01, 31)),
+            {"response": SOFT_BOUNDS}, ("SoftBounds", {}), [updates.gaussian(8, 6, 4)], 0.01, 31)),
         *(case for case in catalogue.all_cases() if case.name == "sparse-mnist-epoch1"),
     ]  # fmt: skip
     monkeypatch.setattr(cli, "all_cases", lambda: cases)
@@ -41,7 +41,7 @@ def test_names_are_unique_and_those_of_the_issue_are_there() -> None:
 
 
 def test_every_family_opens_and_updates() -> None:
-    batch = updates._gaussian(8, 6, 4)
+    batch = updates.gaussian(8, 6, 4)
     for _, device, _ in updates.families():
         contest = contests.update(device, ("SoftBounds", {}), [batch], 0.01, 31)
         assert set(contest.calls) == {"ours", "ours_like"}
@@ -53,7 +53,7 @@ def test_updates_draw_afresh_and_move_weights_by_the_mean() -> None:
     """Two calls cancel in the mean; their trains differ, and every sample of every batch is applied."""
     chip = open_chip(SOFT_BOUNDS, 8, 6)
     array = chip.allocate("W", 8, 6)
-    first, second = updates._gaussian(8, 6, 4), updates._gaussian(8, 6, 3)
+    first, second = updates.gaussian(8, 6, 4), updates.gaussian(8, 6, 3)
     update = Updates(chip, array, [first, second], 0.01, 31)
     update()
     before = chip.snapshot()["arrays"]["W"]
@@ -65,7 +65,7 @@ def test_updates_draw_afresh_and_move_weights_by_the_mean() -> None:
 
 def test_counted_density_is_the_expected_one_managed_or_not() -> None:
     """0.19 in both; over 256 samples of 64 lines a side the counted mean has a standard error below 1 %."""
-    x, d = updates._gaussian(64, 64, 256)
+    x, d = updates.gaussian(64, 64, 256)
     for managed in (True, False):
         chip = open_chip(SOFT_BOUNDS, 64, 64)
         counted = Updates(chip, chip.allocate("W", 64, 64), [(x, d)], 0.01, 31, managed).density()
@@ -75,8 +75,8 @@ def test_counted_density_is_the_expected_one_managed_or_not() -> None:
 
 
 def test_joined_contests_weigh_densities_by_cells() -> None:
-    small = contests.update({"response": SOFT_BOUNDS}, ("SoftBounds", {}), [updates._gaussian(4, 4, 2)], 0.01, 31)
-    large = contests.update({"response": SOFT_BOUNDS}, ("SoftBounds", {}), [updates._gaussian(8, 8, 2)], 0.02, 31)
+    small = contests.update({"response": SOFT_BOUNDS}, ("SoftBounds", {}), [updates.gaussian(4, 4, 2)], 0.01, 31)
+    large = contests.update({"response": SOFT_BOUNDS}, ("SoftBounds", {}), [updates.gaussian(8, 8, 2)], 0.02, 31)
     joined = contests.join([small, large], [16, 64])
     assert joined.density == pytest.approx((small.density * 16 + large.density * 64) / 80)
     assert joined.facts["densities"] == [small.density, large.density]
@@ -85,7 +85,7 @@ def test_joined_contests_weigh_densities_by_cells() -> None:
 
 def test_plain_torch_updates_within_the_bounds() -> None:
     """Its weights are its own; what can be seen is that it draws trains for every sample and stops at no error."""
-    x, d = updates._gaussian(8, 6, 4)
+    x, d = updates.gaussian(8, 6, 4)
     state = torch.get_rng_state()
     plain.update_call((8, 6), x, d, 0.01, 31)()
     assert not torch.equal(torch.get_rng_state(), state)

@@ -48,7 +48,7 @@ def apply(bank: Bank, update: Update, bounds: Bounds, strength: float) -> tuple[
     """
     x, d, source, reads = update.x.detach(), update.d.detach(), update.source, update.reads
     work = _workspace(x, d, -(-update.drawing.max_bl // 32))
-    draw_words(x, d.to(x.dtype), update.drawing, (source.seed, source.numbers, update.first), work.drawn)
+    draw_words(x, d, update.drawing, (source.seed, source.numbers, update.first), work.drawn)
     look_through(work.drawn)
     good, tally = work.facts()
     if not good or not bounds.allow(tally):
