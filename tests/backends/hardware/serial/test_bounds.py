@@ -8,6 +8,7 @@ import pytest
 import serial
 
 from rpudriver.backends.hardware.serial import link as link_module
+from rpudriver.backends.hardware.serial.frames import Frame
 from rpudriver.backends.hardware.serial.link import Link
 from rpudriver.errors import LinkLostError
 from tests.backends.hardware.serial.benches import bench
@@ -31,6 +32,19 @@ def test_idling_a_silent_board_takes_two_seconds_at_most() -> None:
         with pytest.raises(LinkLostError, match="its watchdog puts the outputs to rest by itself"):
             within(5.0, b.driver.idle)
         assert time.monotonic() - started < 3.0
+
+
+def test_what_the_host_does_itself_is_no_silence_of_the_board(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first frame of a process loads compiled code, which may take longer than a board is waited for."""
+    with bench(give_up=0.1) as b:
+        pack = Frame.pack
+
+        def slowly(frame: Frame) -> bytes:
+            time.sleep(0.3)
+            return pack(frame)
+
+        monkeypatch.setattr(Frame, "pack", slowly)
+        assert b.driver.connect().armed
 
 
 RAW = [
