@@ -116,10 +116,13 @@ class Validator:
         if not terms or (transposed and not self._capabilities.transposed_reads):
             return False
         first = terms[0][0]
+        n_out, n_in, known = first.n_out, first.n_in, self._arrays
         for array, weight in terms:
-            if self._arrays.get(array.name) is not array or array.shape != first.shape or not math.isfinite(weight):
+            if known.get(array.name) is not array or array.n_out != n_out or array.n_in != n_in:
                 return False
-        return x.ndim == 2 and x.shape[1] == (first.n_out if transposed else first.n_in) and x.dtype is torch.float32
+            if not math.isfinite(weight):
+                return False
+        return x.ndim == 2 and x.shape[1] == (n_out if transposed else n_in) and x.dtype is torch.float32
 
     def fit_together(
         self, jobs: Sequence[tuple[Sequence[tuple[Array, float]], torch.Tensor]], transposed: bool
@@ -128,6 +131,8 @@ class Validator:
         for terms, x in jobs:
             if not self.fits_read(terms, x, transposed) or not (self._capabilities.summed_reads or is_plain(terms)):
                 return False
+        if len(jobs) == 1 and len(jobs[0][0]) == 1:
+            return True
         names = [array.name for terms, _ in jobs for array, _ in terms]
         return len(jobs) < 2 or len(set(names)) == len(names)  # else numbers of vectors depend on those before
 

@@ -51,6 +51,20 @@ def test_only_vectors_that_saturate_are_repeated_and_zero_ones_are_not_sent() ->
     assert backend.status().cost["reads"] == 1 + 0 + 3 + 2
 
 
+@pytest.mark.parametrize("transposed", [False, True])
+def test_a_lone_vector_of_zeros_is_not_sent_and_one_without_a_size_is_refused(transposed: bool) -> None:
+    backend, array = chip_with(weights(4, 4))
+    assert not managed_read(backend, ((array, 1.0),), torch.zeros(1, 4), transposed=transposed).any()
+    for bad in (torch.nan, torch.inf, -torch.inf):
+        with pytest.raises(StepError, match="must be finite"):
+            managed_read(backend, ((array, 1.0),), torch.tensor([[0.5, bad, 0.0, 1.0]]), transposed=transposed)
+    assert backend.status().cost["reads"] == 0
+    x = torch.tensor([[0.5, -2.0, 0.0, 1.0]])
+    expected = x @ (weights(4, 4) if transposed else weights(4, 4).t())
+    torch.testing.assert_close(managed_read(backend, ((array, 1.0),), x, transposed=transposed), expected)
+    assert backend.status().cost["reads"] == 1
+
+
 def test_halvings_are_bounded_and_the_last_clipped_value_is_kept() -> None:
     backend, array = chip_with(torch.full((1, 4), 0.5), output_bound=0.6)
     y = managed_read(backend, ((array, 1.0),), torch.ones(1, 4), max_halvings=1)

@@ -143,6 +143,11 @@ class SimulatedBackend(CrossbarBackend):
 
     def _normalised(self, jobs: Sequence[ReadJob], firsts: Sequence[int], transposed: bool) -> list[Normalised] | None:
         bound, sent = self.allowed[1], []
+        if len(jobs) == 1 and jobs[0][1].shape[0] == 1 and self._on_cpu and readable(jobs[0][1]):
+            ((terms, x),) = jobs
+            weights, gain, name = self._weighted(terms), _gain(terms), terms[0][0].name
+            one = self._periphery.read_one_normalised(weights, gain, x, bound, name, firsts[0], transposed)
+            return None if one is None else [one]
         for (terms, x), first in zip(jobs, firsts, strict=True):
             if not (self._on_cpu and x.shape[0] and readable(x)):
                 return None

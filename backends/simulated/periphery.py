@@ -148,6 +148,26 @@ class Periphery:
         some = products.receive(values.numpy(), saturated, lengths, keys, self._packed, np.float32(gain))
         return ReadResult.of_array(values, saturated, some)
 
+    def read_one_normalised(
+        self,
+        weights: torch.Tensor,
+        gain: float,
+        x: torch.Tensor,
+        bound: float,
+        stream: str,
+        first: int,
+        transposed: bool,
+    ) -> Normalised | None:
+        """Do for a single vector, in one compiled call, what `send_normalised` and `receive_normalised` do."""
+        weights = weights.contiguous()
+        rows, columns = weights.shape
+        lines = columns if transposed else rows
+        values, saturated = torch.empty(1, lines), np.empty((1, lines), np.bool_)
+        places = weights.data_ptr(), rows, columns, transposed, x.data_ptr(), values.data_ptr()
+        key = self._keys(stream, transposed)
+        good, some = products.read_one_normalised(*places, saturated, *key, first, self._packed, gain, bound)
+        return Normalised(values, torch.from_numpy(saturated) if some else None) if good else None
+
     def send_normalised(
         self, x: torch.Tensor, bound: float, stream: str, first: int, transposed: bool
     ) -> "Sent | None":

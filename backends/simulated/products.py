@@ -54,7 +54,7 @@ def _clip(row, bound, saturated):  # type: ignore[no-untyped-def]
         value = row[n]
         beyond = abs(value) >= bound
         saturated[n] = beyond
-        some |= np.uint8(beyond)
+        some = np.uint8(some | beyond)  # narrow again: an integer of 64 bits would make vectors of four
         row[n] = min(max(value, -bound), bound)
     return some != 0
 
@@ -250,3 +250,27 @@ def read_one(weights_at, rows, columns, transposed, x_at, y_at, saturated, seed,
     length = _send(sent, keys, scales, 0)
     _one(weights, sent, transposed, y)
     return _receive(y, saturated[0], length, keys, scales, F(gain), 0)
+
+
+@compiled
+def read_one_normalised(  # type: ignore[no-untyped-def]
+    weights_at, rows, columns, transposed, x_at, y_at, saturated, seed, streams, first, scales, gain, bound
+):
+    """Do `read_one` with a vector divided by its largest size over the bound; multiply the result back.
+
+    Return whether the divisor is finite and not zero, without which nothing is read, and whether any output saturated.
+    """
+    weights = carray(floats_at(weights_at), (rows, columns))
+    lines = rows if transposed else columns
+    y = carray(floats_at(y_at), columns if transposed else rows)
+    keys = (seed, streams, U64(first))
+    sent = np.empty(lines, np.float32)
+    by = divide_vector(x_at, 0, lines, bound, sent.ctypes.data, 0)
+    if not F(0) < by < F(np.inf):
+        return False, False
+    length = _send(sent, keys, scales, 0)
+    _one(weights, sent, transposed, y)
+    some = _receive(y, saturated[0], length, keys, scales, F(gain), 0)
+    for n in range(len(y)):
+        y[n] = F(y[n] * by)
+    return True, some
