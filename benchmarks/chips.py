@@ -9,8 +9,9 @@ from benchmarks.timing import Call
 from rpudriver.backends.base import CrossbarBackend
 from rpudriver.backends.counting import tally
 from rpudriver.backends.registry import make
-from rpudriver.trains import TrainSource, draw_trains
-from rpudriver.types import Array, Pulse, PulseTrains
+from rpudriver.backends.updates import Drawing, Update
+from rpudriver.trains import TrainSource
+from rpudriver.types import Array
 
 SOFT_BOUNDS = {"family": "soft-bounds"}
 Batch = tuple[torch.Tensor, torch.Tensor]  # x [B, n_in] and d [B, n_out]
@@ -67,32 +68,22 @@ class Updates:
     ) -> None:
         self._chip, self._array = chip, array
         self._turn = [[(x, -d) for x, d in batches], [(x, d) for x, d in batches]]
-        self._lr, self._max_bl, self._managed = lr, max_bl, managed
-        self._samples = 0
+        self._drawing = Drawing(lr, chip.capabilities.device.dw_min, max_bl, managed, managed)
+        self._source, self._samples = TrainSource(1, array.name), 0
 
-    def _trains(self, x: torch.Tensor, d: torch.Tensor) -> PulseTrains:
-        """Return the next trains."""
+    def _update(self, x: torch.Tensor, d: torch.Tensor) -> Update:
+        """Return the next update, as training says it."""
         first, self._samples = self._samples, self._samples + len(x)
-        return draw_trains(
-            x,
-            d,
-            lr=self._lr,
-            dw_min=self._chip.capabilities.device.dw_min,
-            max_bl=self._max_bl,
-            source=TrainSource(1, self._array.name),
-            first=first,
-            update_management=self._managed,
-            bl_management=self._managed,
-        )
+        return Update(self._array, x, d, self._drawing, self._source, first)
 
     def __call__(self) -> None:
         self._turn.reverse()
         for x, d in self._turn[0]:
-            self._chip.run([Pulse(self._array, self._trains(x, d))])
+            self._chip.update(self._update(x, d))
 
     def density(self) -> float:
         """Return the coincidences a cross-point and sample of one draw of all trains, counted."""
-        drawn = [self._trains(x, d) for x, d in self._turn[0]]
+        drawn = [self._update(x, d).draw() for x, d in self._turn[0]]
         samples = sum(len(trains) for trains in drawn)
         return sum(tally(trains).coincidences for trains in drawn) / (samples * self._array.n_out * self._array.n_in)
 
