@@ -136,6 +136,46 @@ def put_words(context, address, start, source, at, most, count):  # type: ignore
 
 
 @intrinsic
+def gather_words(context, target, at, address, indices, first, most, count):  # type: ignore[no-untyped-def]
+    """Copy words of 32 bits to ``target[at:]`` from places of their own, ``address + 4 * indices[first:]``.
+
+    As `fetch_words` does, `count` of them; indices are taken for int32.
+    """
+
+    def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        vector = _vector_of(signature.args[0], signature.args[5])
+        here = _place(context, builder, signature.args[0], args[0], args[1])
+        places = _places(context, builder, signature.args[3], args[2:5], vector)
+        mask = _below(builder, vector.count, args[6])
+        kind = ir.FunctionType(vector, [places.type, _WORD, mask.type, vector])
+        name = f"llvm.masked.gather.{_name_of(vector)}.v{vector.count}p0"
+        gather = cgutils.get_or_insert_function(builder.module, kind, name)
+        value = builder.call(gather, [places, _WORD(4), mask, ir.Constant(vector, None)])
+        builder.store(value, builder.bitcast(here, vector.as_pointer()), align=4)
+        return context.get_dummy_value()
+
+    return types.void(target, types.int64, types.uint64, indices, types.int64, _constant(most), types.int64), build
+
+
+@intrinsic
+def scatter_words(context, address, indices, first, source, at, most, count):  # type: ignore[no-untyped-def]
+    """Copy words of 32 bits from ``source[at:]`` to places of their own, as `gather_words` finds them."""
+
+    def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        vector = _vector_of(signature.args[3], signature.args[5])
+        here = _place(context, builder, signature.args[3], args[3], args[4])
+        places = _places(context, builder, signature.args[1], args[:3], vector)
+        mask = _below(builder, vector.count, args[6])
+        kind = ir.FunctionType(ir.VoidType(), [vector, places.type, _WORD, mask.type])
+        name = f"llvm.masked.scatter.{_name_of(vector)}.v{vector.count}p0"
+        value = builder.load(builder.bitcast(here, vector.as_pointer()), align=4)
+        builder.call(cgutils.get_or_insert_function(builder.module, kind, name), [value, places, _WORD(4), mask])
+        return context.get_dummy_value()
+
+    return types.void(types.uint64, indices, types.int64, source, types.int64, _constant(most), types.int64), build
+
+
+@intrinsic
 def copy_words(context, target, at, source, start, count):  # type: ignore[no-untyped-def]
     """Copy `count`, a constant, words of an array to another one that does not overlap, in one operation."""
 
@@ -204,6 +244,18 @@ def _everywhere(builder: Any, word: Any, vector: Any) -> Any:
     first = builder.insert_element(ir.Constant(vector, ir.Undefined), word, _WORD(0))
     lanes = ir.Constant(ir.VectorType(_WORD, vector.count), [0] * vector.count)
     return builder.shuffle_vector(first, ir.Constant(vector, ir.Undefined), lanes)
+
+
+def _places(context: Any, builder: Any, kind: Any, args: Any, vector: Any) -> Any:
+    """Return the vector of pointers to ``address + 4 * indices[first:]``."""
+    address, indices, first = args
+    words = ir.VectorType(_WORD, vector.count)
+    where = builder.bitcast(_place(context, builder, kind, indices, first), words.as_pointer())
+    offsets = builder.load(where, align=4)
+    start = builder.inttoptr(address, vector.element.as_pointer())
+    pointers = builder.gep(start, [offsets], source_etype=vector.element)
+    pointers.type = ir.VectorType(start.type, vector.count)  # llvmlite knows of single ones only
+    return pointers
 
 
 def _place(context: Any, builder: Any, kind: Any, array: Any, index: Any) -> Any:
