@@ -5,7 +5,7 @@ Where the processor can gather, up to sixteen devices of a slot are moved at a t
 
 from typing import Any
 
-import llvmlite.binding as llvm
+import llvmlite.binding as llvm  # type: ignore[import-untyped]
 import numba
 import numpy as np
 
