@@ -19,6 +19,11 @@ needs_avx2 = pytest.mark.skipif(
     reason="the assembly is read for x86-64 with AVX2",
 )
 
+needs_avx512 = pytest.mark.skipif(
+    platform.machine().lower() not in ("x86_64", "amd64") or not llvm.get_host_cpu_features().get("avx512f", False),
+    reason="the assembly is read for x86-64 with AVX-512",
+)
+
 
 def assembly(kernel: Any, signature: Any = None) -> str:
     """Return the assembly of a Numba function.

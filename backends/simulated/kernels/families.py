@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any
 
+import llvmlite.binding as llvm  # type: ignore[import-untyped]
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -19,6 +20,8 @@ from rpudriver.keyed.compilation import announced
 
 Floats = npt.NDArray[np.float32]
 Parameters = Mapping[str, torch.Tensor]
+# Without instructions that gather and scatter sixteen words, vectors are slower than one device after the other.
+GATHERS = bool(llvm.get_host_cpu_features().get("avx512f", False))
 NAMES = {
     steps.CONSTANT: "constant-step",
     steps.SOFT_BOUNDS: "soft-bounds",
@@ -92,6 +95,6 @@ def dense_kernel(family: int, form: int) -> Any:
 
 
 @cache
-def sparse_kernel(family: int, form: int) -> Any:
+def sparse_kernel(family: int, form: int, in_vectors: bool = GATHERS) -> Any:
     """Return the sparse kernel of a family and a form of noise."""
-    return announced(sparse.build(family, form), f"the sparse update kernel for {NAMES[family]} devices")
+    return announced(sparse.build(family, form, in_vectors), f"the sparse update kernel for {NAMES[family]} devices")

@@ -1,11 +1,10 @@
 """The kernel that looks only where both lines fire: for sparse updates, where most devices see nothing.
 
-Where the processor can gather, up to sixteen devices of a slot are moved at a time; they differ, as their columns do.
+Up to sixteen devices of a slot can be moved at a time: they differ, as their columns do.
 """
 
 from typing import Any
 
-import llvmlite.binding as llvm  # type: ignore[import-untyped]
 import numba
 import numpy as np
 
@@ -49,8 +48,6 @@ from rpudriver.keyed.intrinsics import (
 carray: Any = numba.carray  # type: ignore[attr-defined]  # not exported by name in its stubs
 F, U, S, U8 = np.float32, np.uint32, np.int32, np.uint64
 COLUMN = U(0x7FFFFFFF)  # of a line that fires; the bit above is its sign
-# Without instructions that gather and scatter sixteen words, vectors are slower than one device after the other.
-IN_VECTORS = llvm.get_host_cpu_features().get("avx512f", False)
 FEW = 4  # devices that are not worth a vector
 inline = keyed.inline
 
@@ -149,9 +146,9 @@ def _put(f, u, chip, cell, count, write_noise):  # type: ignore[no-untyped-def]
 
 
 @inline
-def _slot(family, form, f, u, chip, table, cell, fired, at, end, word, scalars):  # type: ignore[no-untyped-def]
+def _slot(family, form, in_vectors, f, u, chip, table, cell, fired, at, end, word, scalars):  # type: ignore[no-untyped-def]
     """Apply the pulses of one slot to a row: those of the lines `fired` from `at` to `end`, no two on one device."""
-    while IN_VECTORS and end - at >= FEW:
+    while in_vectors and end - at >= FEW:
         count = min(LANES, end - at)
         _fetch(family, f, u, chip, table, cell, fired, at, count, word)
         _move(family, form, f, u, scalars)
@@ -163,8 +160,11 @@ def _slot(family, form, f, u, chip, table, cell, fired, at, end, word, scalars):
         _pulse(family, form, chip, table, cell + np.int64(U(line & COLUMN)), up, scalars)
 
 
-def build(family: int, form: int) -> Any:
-    """Return the kernel of a response family and a form of noise, compiled when it is first called."""
+def build(family: int, form: int, in_vectors: bool) -> Any:
+    """Return the kernel of a response family and a form of noise, compiled when it is first called.
+
+    With `in_vectors` up to sixteen devices are moved at a time, else each on its own; the bits are the same.
+    """
 
     def sparse(first, last, chip, table, n_in, pieces, slot_start, fired, repeat, columns, out, scalars):  # type: ignore[no-untyped-def]
         prefer_wide_vectors()
@@ -186,10 +186,10 @@ def build(family: int, form: int) -> Any:
                     while rest != 0:  # slot after slot
                         slot = SLOTS * piece + S(trailing_zeros(rest))
                         at, end = slot_start[slot], slot_start[slot + 1]
-                        _slot(family, form, f, u, chip, table, cell, lines, at, end, word, scalars)
+                        _slot(family, form, in_vectors, f, u, chip, table, cell, lines, at, end, word, scalars)
                         rest = U(rest & U(rest - U(1)))
             while snap < len(stops):
                 out[snap, row] = load_float(chip[2], cell + columns[snap])
                 snap += 1
 
-    return compiled_as(f"sparse_{family}_{form}", sparse)
+    return compiled_as(f"sparse_{family}_{form}_{int(in_vectors)}", sparse)

@@ -1,4 +1,4 @@
-"""The loops over lanes of the dense kernel are vector code, whatever the family and the form of noise.
+"""The loops over lanes of the kernels are vector code, whatever the family and the form of noise.
 
 Scalar code is counted as well: a loop that the compiler gave up on shows as scalar instructions of its kind.
 """
@@ -8,8 +8,8 @@ import re
 import pytest
 
 from rpudriver.backends.simulated import native
-from rpudriver.backends.simulated.kernels.families import dense_kernel, form_of
-from tests.assembly import assembly, needs_avx2, vector_instructions
+from rpudriver.backends.simulated.kernels.families import dense_kernel, form_of, sparse_kernel
+from tests.assembly import assembly, needs_avx2, needs_avx512, vector_instructions
 from tests.backends.simulated.kernel_cases import CASES, bank_of, force, trains_of
 
 MULTIPLY_ADD = r"vfn?m(?:add|sub)\d+ps"
@@ -46,3 +46,17 @@ def test_loops_over_lanes_are_vectors(family: str, monkeypatch: pytest.MonkeyPat
     assert scalar_instructions(text, "v?sqrtss") == 0
     assert scalar_instructions(text, "vdivss") == 0
     assert scalar_instructions(text, "vmulss") <= 6
+
+
+@needs_avx512
+@pytest.mark.parametrize("family", ["soft-bounds", "exponential, additive"])
+def test_the_sparse_kernel_gathers_and_scatters(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    force(monkeypatch, dense=False)
+    bank = bank_of(CASES[family], (3, 40))
+    native.apply_trains(bank, trains_of((3, 40), [31], (0.5, 0.5), 0), 1, 1.0, False)
+    text = assembly(sparse_kernel(bank.family, form_of(bank.device)))
+    # a weight, its pulses, a step, two bounds; weight and pulses go back
+    assert len(re.findall(r"\bvp?gatherd(?:ps|d)\b.*%zmm", text)) >= 5
+    assert len(re.findall(r"\bvp?scatterd(?:ps|d)\b.*%zmm", text)) >= 2
+    assert vector_instructions(text, "vpmulld") >= 6
+    assert vector_instructions(text, EXTRA[family][0]) >= EXTRA[family][1]

@@ -1,6 +1,7 @@
 """The dense and the sparse kernel are one update: the same bits, however the work is cut."""
 
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from rpudriver.backends.simulated import native
 from rpudriver.backends.simulated.bank import Bank
+from rpudriver.backends.simulated.kernels.families import sparse_kernel
 from rpudriver.backends.simulated.native import NONE, Snapshots
 from rpudriver.types import PulseTrains
 from tests.backends.simulated.kernel_cases import CASES, DIRTY, bank_of, coincidences, force, trains_of
@@ -90,6 +92,22 @@ def test_dense_and_sparse_give_the_same_bits(family: str, work: tuple[tuple[int,
     assert_same(found[0], found[1])
     pulses = [call.repeat * coincidences(call.trains(shape)) for call in both]
     assert torch.equal(found[0][2].view(shape).long(), pulses[0] + pulses[1])
+
+
+@pytest.mark.parametrize("family", ["soft-bounds", "measured"])
+def test_sparse_in_vectors_and_one_by_one_give_the_same_bits(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On every processor, whichever of the two it uses; slots of 0 to 64 lines, so of whole and partial vectors."""
+    force(monkeypatch, dense=False)
+    shape = (3, 64)
+    finals = []
+    for in_vectors in (True, False):
+        monkeypatch.setattr(native, "sparse_kernel", partial(sparse_kernel, in_vectors=in_vectors))
+        bank = bank_of(CASES[family] | DIRTY, shape)
+        for seed, density in enumerate((0.02, 0.06, 0.25, 0.4, 1.1)):
+            apply(bank, trains_of(shape, [31, 40, 9], (density, 0.5), seed))
+        finals.append(state(bank))
+    assert_same(finals[0], finals[1])
+    assert finals[0][2].max() > 31
 
 
 @pytest.mark.parametrize("dense", [True, False], ids=["dense", "sparse"])
