@@ -1,7 +1,8 @@
 """The emulated chip: what lines at some volts do to devices, and what currents come out. See ``docs/emulator.md``.
 
 Pulses are collected and applied when somebody looks, as one batch for the simulator's kernels; noise is drawn by each
-device's own count of pulses, so this changes nothing.
+device's own count of pulses, so this changes nothing. No more than `MOST_WAITING` groups of slots wait, or a read would
+have to make up for thousands of messages and its answer come seconds late.
 """
 
 from dataclasses import dataclass, field
@@ -22,6 +23,8 @@ from rpudriver.backends.simulated.update import apply_trains
 from rpudriver.errors import ConfigError
 from rpudriver.keyed import native
 from rpudriver.types import PulseTrains
+
+MOST_WAITING = 64
 
 
 @native.compiled
@@ -90,7 +93,10 @@ class EmulatedChip:
     def fire(self, array: int, width_ns: int, rows: Masks, columns: Masks) -> None:
         """Put lines on the active rails for the width, slot after slot: masks ``[count, bytes]``, lowest bit first."""
         if not self._tripped:
-            self._waiting.setdefault(array, []).append(Fired(self._rails.get(array, Rails()), width_ns, rows, columns))
+            waiting = self._waiting.setdefault(array, [])
+            waiting.append(Fired(self._rails.get(array, Rails()), width_ns, rows, columns))
+            if len(waiting) >= MOST_WAITING:
+                self.settle()
 
     def tripped(self) -> bool:
         """Return whether the comparator has tripped since this was last asked."""
