@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from rpudriver.backends.hardware.emulator.chip import EmulatedChip
+from rpudriver.backends.hardware.emulator.chip import MOST_WAITING, EmulatedChip
 from rpudriver.backends.hardware.emulator.rails import Rails, Switching
 from rpudriver.backends.hardware.profile import SCHEMES, ChipProfile, load_chip
 from rpudriver.backends.registry import make
@@ -122,6 +122,34 @@ def test_the_comparator_cuts_the_first_slot_that_is_too_much_and_latches() -> No
     assert change[0, :3] == pytest.approx([2, 2, 0], abs=1e-3)
     assert change[5, 5] == 0
     assert moved(board, [5], [5])[5, 5] == pytest.approx(1, abs=1e-3)
+
+
+def test_slots_wait_in_small_numbers_which_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Up and down in turn: no two groups of slots can be applied as one."""
+    preset, finals, applied = load_preset("asymmetric-100"), [], []
+    apply = EmulatedChip._apply
+    monkeypatch.setattr(EmulatedChip, "_apply", lambda self, *args: (applied.append(1), apply(self, *args)))
+    for look in (False, True):
+        board = EmulatedChip(PROFILE, preset, seed=4)
+        for n in range(3 * MOST_WAITING + 5):
+            board.set_rails(0, rails("v/2", 1.35 if n % 3 else -1.35))
+            board.fire(0, WIDTH, masks([n % 6])[:, :1], masks([0, n % 9]))
+            if look:
+                board.settle()
+        if not look:
+            assert len(applied) > 2 * MOST_WAITING - 5  # runs of up and of down: of 192 groups that waited
+        finals.append(board.weights(0))
+    assert np.array_equal(finals[0], finals[1])
+
+
+def test_after_a_trip_nothing_that_was_waiting_or_comes_reaches_a_device() -> None:
+    board = chip()
+    board.set_rails(0, rails("v/2", compliance=5.75 * 50e-6 * 1.35))
+    before = board.weights(0)
+    for n in range(2 * MOST_WAITING):  # the second slot is too much
+        board.fire(0, WIDTH, masks([0])[:, :1], masks([0, 1, 2] if n == 1 else [0]))
+    assert board.tripped()
+    assert ((board.weights(0) - before) / 0.012)[0, 0] == pytest.approx(1, abs=1e-3)
 
 
 WHOLE = (slice(0, 6), slice(0, 9), slice(0, 6), slice(0, 9))
