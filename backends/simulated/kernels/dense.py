@@ -143,8 +143,8 @@ def _round(family, form, f, u, found, table, scalars):  # type: ignore[no-untype
         else:
             slope = choose(up, f[SLOPE_UP + lane], f[SLOPE_DOWN + lane])
             q, spread = steps.relative_step(family, w, slope, f[GAMMA + lane], f[SCALE + lane]), F(0)
-        q = steps.noisy_step(form, q, spread, c2c, additive, xi)
-        w = steps.moved(w, step, q, f[W_MIN + lane], f[W_MAX + lane], later != U(0))
+        noise = c2c, additive, xi
+        w = steps.moved(form, w, step, q, spread, noise, f[W_MIN + lane], f[W_MAX + lane], later != U(0))
         f[W + lane] = w
         if family == steps.MEASURED:
             u[LEFT + lane] = has_left(found, lane, w)

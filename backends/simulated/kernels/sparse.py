@@ -71,7 +71,7 @@ def _pulse(family, form, chip, table, cell, up, scalars):  # type: ignore[no-unt
         q, spread = look_up(w, up, table)
     else:
         q = steps.relative_step(family, w, slope, gamma, scale)
-    w = steps.moved(w, step, steps.noisy_step(form, q, spread, c2c, additive, xi), w_min, w_max, True)
+    w = steps.moved(form, w, step, q, spread, (c2c, additive, xi), w_min, w_max, True)
     store_float(hidden, cell, w)
     store_word(pulses, cell, U(seen + U(1)))
     if write_noise > F(0):
@@ -124,8 +124,8 @@ def _move(family, form, f, u, scalars):  # type: ignore[no-untyped-def]
                 steps.relative_step(family, w, f[SLOPE_UP + lane], f[GAMMA + lane], f[SCALE + lane]),
                 F(0),
             )
-        q = steps.noisy_step(form, q, spread, c2c, additive, xi)
-        f[W + lane] = steps.moved(w, step, q, f[W_MIN + lane], f[W_MAX + lane], True)
+        noise = c2c, additive, xi
+        f[W + lane] = steps.moved(form, w, step, q, spread, noise, f[W_MIN + lane], f[W_MAX + lane], True)
         u[SEEN + lane] = U(u[SEEN + lane] + U(1))
     if write_noise > F(0):
         for lane in range(LANES):

@@ -104,21 +104,24 @@ def relative_step(family, w, slope, gamma, scale):  # type: ignore[no-untyped-de
 
 
 @inline
-def noisy_step(form, q, spread, c2c, additive, xi):  # type: ignore[no-untyped-def]
-    """Return the relative step with its cycle-to-cycle noise."""
-    if form == QUIET:
-        return q
+def moved(form, w, step, q, spread, noise, w_min, w_max, pulsed):  # type: ignore[no-untyped-def]
+    """Return the weight after a pulse of nominal size `step`, if there is one, clipped to the device's own bounds.
+
+    Parameters
+    ----------
+    q : relative step at w.
+    spread : its noise in a measured table.
+    noise : multiplicative and additive noise, and the standard normal number of the pulse.
+    """
+    c2c, additive, xi = noise
+    # whatever does not wait for w is done before: pulse after pulse of a device, waiting is what takes the time
+    step, start = step if pulsed else F(0), w
     if form == MULTIPLICATIVE:
-        return F(q * fma(c2c, xi, F(1)))
-    if form == ADDITIVE:
-        return F(q + F(xi * additive))
-    scaled = F(c2c * q)
-    variance = F(F(F(scaled * scaled) + F(additive * additive)) + F(spread * spread))
-    return F(q + F(xi * square_root(variance)))
-
-
-@inline
-def moved(w, step, q, w_min, w_max, pulsed):  # type: ignore[no-untyped-def]
-    """Return the weight after a pulse of nominal size `step`, if there is one, clipped to the device's own bounds."""
-    target = fma(step, q, w)
-    return min(max(target if pulsed else w, w_min), w_max)
+        step = F(step * fma(c2c, xi, F(1)))
+    elif form == ADDITIVE:
+        start = fma(step, F(xi * additive), w)
+    elif form == GENERAL:
+        scaled = F(c2c * q)
+        variance = F(F(F(scaled * scaled) + F(additive * additive)) + F(spread * spread))
+        q = F(q + F(xi * square_root(variance)))
+    return min(max(fma(step, q, start), w_min), w_max)
