@@ -142,23 +142,16 @@ class SimulatedBackend(CrossbarBackend):
         return ReadResult(result.values.to(step.x.device), result.saturated.to(step.x.device))
 
     def _normalised(self, jobs: Sequence[ReadJob], firsts: Sequence[int], transposed: bool) -> list[Normalised] | None:
-        bound, sent = self.allowed[1], []
-        if len(jobs) == 1 and jobs[0][1].shape[0] == 1 and self._on_cpu and readable(jobs[0][1]):
-            ((terms, x),) = jobs
-            weights, gain, name = self._weighted(terms), _gain(terms), terms[0][0].name
-            one = self._periphery.read_one_normalised(weights, gain, x, bound, name, firsts[0], transposed)
-            return None if one is None else [one]
+        bound, done = self.allowed[1], []
         for (terms, x), first in zip(jobs, firsts, strict=True):
             if not (self._on_cpu and x.shape[0] and readable(x)):
                 return None
-            ready = self._periphery.send_normalised(x, bound, terms[0][0].name, first, transposed)
-            if ready is None:
+            weights, gain, name = self._weighted(terms), _gain(terms), terms[0][0].name
+            one = self._periphery.read_normalised(weights, gain, x, bound, name, first, transposed)
+            if one is None:
                 return None
-            sent.append(ready)
-        return [
-            self._periphery.receive_normalised(self._weighted(terms), _gain(terms), ready, transposed)
-            for (terms, _), ready in zip(jobs, sent, strict=True)
-        ]
+            done.append(one)
+        return done
 
     def _weighted(self, terms: Sequence[tuple[Array, float]]) -> torch.Tensor:
         """Return ``sum_k weight_k W_k``, not to be written to: kept until one of its devices changes.

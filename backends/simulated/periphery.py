@@ -1,7 +1,6 @@
 """What lies between the array and the digital world: converters, bounds, and the noise of a read."""
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +13,7 @@ from rpudriver.backends.simulated.devices.spec import ReadNoise
 from rpudriver.keyed import tensors as keyed
 from rpudriver.keyed.accelerator import available
 from rpudriver.keyed.arrays import stream_number
-from rpudriver.types import ReadResult
+from rpudriver.types import ReadResult, plain
 
 PURPOSES = ("input", "weights", "output")
 
@@ -44,15 +43,6 @@ def _scales(c: Capabilities, noise: ReadNoise) -> npt.NDArray[np.float32]:
     scales[products.WEIGHT_NOISE], scales[products.OUTPUT_NOISE] = noise.weight_noise, noise.output_noise
     scales[products.BOUND], scales[products.HALF], scales[products.LEVEL] = bound, half, bound / max(half, 1)
     return scales
-
-
-class Sent(NamedTuple):
-    """Normalised vectors on their way: as they reach the array, their divisors and lengths, and the key of the read."""
-
-    x: torch.Tensor
-    divisors: npt.NDArray[np.float32]
-    lengths: npt.NDArray[np.float32]
-    key: tuple[np.uint64, npt.NDArray[np.uint32], int]
 
 
 @dataclass(frozen=True)
@@ -124,31 +114,29 @@ class Periphery:
     def _read_compiled(
         self, weights: torch.Tensor, gain: float, x: torch.Tensor, stream: str, first: int, transposed: bool
     ) -> ReadResult:
-        """Do it on the CPU: what is not the product itself in one pass before and one after it.
+        """Do it on the CPU: few vectors in one compiled call, more in a pass before torch's product and one after it.
 
-        A single vector takes one compiled call: torch's product of a matrix and a vector costs more than this one. Sums
-        are so ordered in two ways, and the last bits of a product may depend on whether a vector is read alone.
+        Sums are so ordered in several ways: the last bits of a product may depend on how many vectors are read at once.
         """
         rows, columns = weights.shape
         lines = columns if transposed else rows
         seed, streams = self._keys(stream, transposed)
         saturated = np.empty((x.shape[0], lines), np.bool_)
-        if x.shape[0] == 1:
-            weights = weights.contiguous()  # kept alive here, as x is, while they are read
-            x = (x.resolve_neg() if x.is_neg() else x).contiguous()
-            values = torch.empty(1, lines, dtype=torch.float32)  # on a line of cache, as numpy's need not be
-            places = weights.data_ptr(), rows, columns, transposed, x.data_ptr(), values.data_ptr()
-            some = products.read_one(*places, saturated, seed, streams, first, self._packed, gain)
+        vectors = plain(x.detach()).numpy()
+        if 0 < len(vectors) <= products.FEW:
+            weights = weights.contiguous()  # kept alive here while it is read
+            values = torch.empty(len(vectors), lines)  # on a line of cache, as numpy's need not be
+            places = weights.data_ptr(), rows, columns, transposed, vectors, values.data_ptr()
+            some = products.read_few(*places, saturated, seed, streams, first, self._packed, np.float32(gain))
             return ReadResult.of_array(values, saturated, some)
-        vectors, keys = x.contiguous().numpy(), (seed, streams, np.uint64(first))
+        keys = seed, streams, np.uint64(first)
         sent, lengths = np.empty_like(vectors), np.empty(len(vectors), np.float32)
         products.send(vectors, sent, lengths, keys, self._packed)
-        q = torch.from_numpy(sent)
-        values = q @ weights if transposed else q @ weights.t()
+        values = _product(torch.from_numpy(sent), weights, transposed)
         some = products.receive(values.numpy(), saturated, lengths, keys, self._packed, np.float32(gain))
         return ReadResult.of_array(values, saturated, some)
 
-    def read_one_normalised(
+    def read_normalised(
         self,
         weights: torch.Tensor,
         gain: float,
@@ -158,44 +146,33 @@ class Periphery:
         first: int,
         transposed: bool,
     ) -> Normalised | None:
-        """Do for a single vector, in one compiled call, what `send_normalised` and `receive_normalised` do."""
-        weights = weights.contiguous()
-        rows, columns = weights.shape
-        lines = columns if transposed else rows
-        values, saturated = torch.empty(1, lines), np.empty((1, lines), np.bool_)
-        places = weights.data_ptr(), rows, columns, transposed, x.data_ptr(), values.data_ptr()
-        key = self._keys(stream, transposed)
-        good, some = products.read_one_normalised(*places, saturated, *key, first, self._packed, gain, bound)
-        return Normalised(values, torch.from_numpy(saturated) if some else None) if good else None
+        """Return what a read of vectors divided by their largest value brings up, multiplied back.
 
-    def send_normalised(
-        self, x: torch.Tensor, bound: float, stream: str, first: int, transposed: bool
-    ) -> "Sent | None":
-        """Return vectors divided by their largest value and converted; None where one is zero or not finite.
+        None where one is zero or not finite.
 
         Parameters
         ----------
-        x : float32 tensor ``[B, n]`` on the CPU whose rows are contiguous.
+        x : float32 tensor ``[B, n]``, B at least 1, on the CPU, whose rows are contiguous.
+        bound : of the inputs.
         """
-        vectors, lines = x.shape
-        out = torch.empty(vectors, lines)
+        (rows, columns), vectors = weights.shape, x.shape[0]
+        lines = columns if transposed else rows
+        seed, streams = self._keys(stream, transposed)
+        saturated = np.empty((vectors, lines), np.bool_)
+        if vectors <= products.FEW:
+            weights, values = weights.contiguous(), torch.empty(vectors, lines)
+            places = weights.data_ptr(), rows, columns, transposed, x.data_ptr(), x.stride(0), values.data_ptr()
+            good, some = products.read_few_normalised(
+                *places, saturated, seed, streams, first, self._packed, gain, bound
+            )
+            return Normalised(values, torch.from_numpy(saturated) if some else None) if good else None
+        keys, sent = (seed, streams, np.uint64(first)), np.empty((vectors, x.shape[1]), np.float32)
         divisors, lengths = np.empty(vectors, np.float32), np.empty(vectors, np.float32)
-        key = (*self._keys(stream, transposed), first)
-        places = x.data_ptr(), x.stride(0), out.data_ptr(), vectors, lines
-        good = products.send_normalised(*places, bound, divisors, lengths, *key, self._packed)
-        return Sent(out, divisors, lengths, key) if good else None
-
-    def receive_normalised(self, weights: torch.Tensor, gain: float, sent: "Sent", transposed: bool) -> Normalised:
-        """Return what a read of such vectors brings up."""
-        x, (rows, columns) = sent.x, weights.shape
-        if x.shape[0] == 1:
-            weights, values = weights.contiguous(), torch.empty(1, columns if transposed else rows)
-            products.multiply_one(weights.data_ptr(), rows, columns, transposed, x.data_ptr(), values.data_ptr())
-        else:
-            values = x @ weights if transposed else x @ weights.t()
-        saturated = np.empty(values.shape, np.bool_)
+        if not products.send_normalised(x.data_ptr(), x.stride(0), sent, bound, divisors, lengths, keys, self._packed):
+            return None
+        values = _product(torch.from_numpy(sent), weights, transposed)
         some = products.receive_normalised(
-            values.data_ptr(), saturated, sent.divisors, sent.lengths, *sent.key, self._packed, gain
+            values.numpy(), saturated, divisors, lengths, keys, self._packed, np.float32(gain)
         )
         return Normalised(values, torch.from_numpy(saturated) if some else None)
 
@@ -253,3 +230,7 @@ class Periphery:
         k0, k1 = keyed.key(self.seed, stream, first, like.shape[0], like.device)
         lines = torch.arange(like.shape[1], dtype=torch.int32, device=like.device)
         return keyed.gaussian((k0[:, None], k1[:, None]), lines, torch.zeros_like(lines))
+
+
+def _product(x: torch.Tensor, weights: torch.Tensor, transposed: bool) -> torch.Tensor:
+    return x @ weights if transposed else x @ weights.t()

@@ -117,7 +117,8 @@ def test_a_kept_sum_follows_every_change_of_its_devices(
         assert all((a - b).abs().max() > 1e-3 for a, b in pairwise(seen))
 
 
-FLOAT, FLOATS, FLAGS = nb.float32, nb.float32[::1], nb.boolean[::1]
+FLOAT, FLOATS, FLAGS, MATRIX = nb.float32, nb.float32[::1], nb.boolean[::1], nb.float32[:, ::1]
+MULTIPLY_ADD = r"vfmadd\d+ps"
 KEYS = nb.types.Tuple((nb.uint64, nb.uint32[::1], nb.uint64))
 
 
@@ -128,8 +129,10 @@ KEYS = nb.types.Tuple((nb.uint64, nb.uint32[::1], nb.uint64))
         (products._add_noise, (FLOATS, FLOAT, KEYS, nb.int64, nb.int64), "vpmulld", 3),
         (products._convert, (FLOATS, FLOAT, FLOAT, FLOAT), "vdivps", 1),
         (products._clip, (FLOATS, FLOAT, FLAGS), "vmaxps", 1),
-        (products._forward, (nb.float32[:, ::1], FLOATS, FLOATS), "vmulps", 2),
-        (products._transposed, (nb.float32[:, ::1], FLOATS, FLOATS), "vmulps", 4),
+        (products._forward, (MATRIX, FLOATS, FLOATS), MULTIPLY_ADD, 2),
+        (products._transposed, (MATRIX, FLOATS, FLOATS), MULTIPLY_ADD, 2),
+        (products._forward_few, (MATRIX, MATRIX, MATRIX), MULTIPLY_ADD, 8),
+        (products._transposed_few, (MATRIX, MATRIX, MATRIX), MULTIPLY_ADD, 4),
     ],
 )
 def test_hot_loops_are_vectorised(kernel: Any, signature: Any, instruction: str, least: int) -> None:
