@@ -184,7 +184,7 @@ class CrossbarBackend(Closing):
         counters.samples += update.x.shape[0]
         counters.vectors += len(update.reads.columns)
         self._state.meter.add_update(update, done.tally, self._capabilities)
-        return done.reads.values
+        return done.values
 
     @final
     def normalised_reads(self, jobs: Sequence[ReadJob], transposed: bool = False) -> Sequence[Normalised] | None:

@@ -11,6 +11,7 @@ from rpudriver.keyed.intrinsics import float_of_bits, load_word
 from rpudriver.types import PulseTrains, plain
 
 _U = np.uint32
+FEW_SLOTS = 4
 
 
 class Tally(NamedTuple):
@@ -79,8 +80,9 @@ def tally_of_arrays(x_words, d_words, x_negative, d_negative, bl):  # type: igno
         for word in range(words):
             used = min(max(bl[b] - 32 * word, 0), 32)
             spare = _U((np.uint64(0xFFFFFFFF) << np.uint64(used)) & np.uint64(0xFFFFFFFF))
-            x_count, x_plus, x_minus = _firing(x_words[b], x_negative[b], word, x_firing)
-            d_count, d_plus, d_minus = _firing(d_words[b], d_negative[b], word, d_firing)
+            few = used <= FEW_SLOTS  # then to look at all lines costs less than to gather those that fire
+            x_count, x_plus, x_minus = _firing(x_words[b], x_negative[b], word, few, x_firing)
+            d_count, d_plus, d_minus = _firing(d_words[b], d_negative[b], word, few, d_firing)
             if late < 0 and (x_plus | x_minus | d_plus | d_minus) & spare:
                 late = b
             x_up, x_down = x_up | (x_plus != 0), x_down | (x_minus != 0)
@@ -96,15 +98,24 @@ def tally_of_arrays(x_words, d_words, x_negative, d_negative, bl):  # type: igno
 
 
 @nb.njit(cache=True, error_model="numpy", nogil=True)
-def _firing(words, negative, word, firing):  # type: ignore[no-untyped-def]
-    """Gather the words of lines that fire; return how many, and those of positive and of negative lines, ORed."""
+def _firing(words, negative, word, few, firing):  # type: ignore[no-untyped-def]
+    """Gather the words of lines that fire, or of all lines where there are few slots.
+
+    Return how many, and those of positive and of negative lines, ORed.
+    """
     count, plus, minus = 0, _U(0), _U(0)
+    for line in range(len(words)):
+        bits = words[line, word]
+        plus |= _U(0) if negative[line] else bits
+        minus |= bits if negative[line] else _U(0)
+    if few:
+        for line in range(len(words)):
+            firing[line] = words[line, word]
+        return len(words), plus, minus
     for line in range(len(words)):
         bits = words[line, word]
         firing[count] = bits
         count += bits != 0
-        plus |= _U(0) if negative[line] else bits
-        minus |= bits if negative[line] else _U(0)
     return count, plus, minus
 
 

@@ -12,7 +12,7 @@ import torch
 
 from rpudriver.backends.counting import Tally
 from rpudriver.trains import TrainSource, draw_trains
-from rpudriver.types import Array, Pulse, PulseTrains, ReadResult, Scan
+from rpudriver.types import Array, Pulse, PulseTrains, Scan
 
 
 class Places(NamedTuple):
@@ -96,7 +96,7 @@ class Bounds(NamedTuple):
 
 
 class Done(NamedTuple):
-    """What a chip did of an update: what was read, and the tally of the trains for the meter."""
+    """What a chip did of an update: the values that were read, ``[R, n_out]``, and the tally of the trains."""
 
-    reads: ReadResult
+    values: torch.Tensor
     tally: Tally

@@ -13,6 +13,7 @@ from rpudriver.keyed import arrays, native, threads
 from rpudriver.keyed import tensors as keyed
 from rpudriver.keyed.accelerator import available
 from rpudriver.keyed.arrays import stream_number
+from rpudriver.keyed.intrinsics import float_of_bits
 from rpudriver.keyed.native import word_count
 from rpudriver.types import PulseTrains, plain
 
@@ -170,9 +171,7 @@ def _survey(values, negative):  # type: ignore[no-untyped-def]
         worst = max(worst, size)
         count = _U(count + _U(size != 0))
         negative[n] = bits[n] > _U(0x80000000)
-    largest = np.empty(1, _U)
-    largest[0] = worst
-    return np.float64(largest.view(np.float32)[0]), count
+    return np.float64(float_of_bits(np.int32(worst))), count
 
 
 @native.compiled

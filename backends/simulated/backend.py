@@ -118,11 +118,13 @@ class SimulatedBackend(CrossbarBackend):
             done = fused.apply(bank, update, bounds, strength, self._memory)
         if done is None:
             return None
+        columns = update.reads.columns
+        if not len(columns):
+            return Done(*done)
         noted, tally = done
         held = self._turned_weights(self._banks[array.name, Port.REFERENCE]) if array.cell is Cell.REFERENCE else None
-        columns = update.reads.columns
         reads = self._periphery.read_columns(noted, held, columns, update.amplitude, array.name, vector)
-        return Done(reads, tally)
+        return Done(reads.values, tally)
 
     def _turned_weights(self, held: Bank) -> torch.Tensor:
         """Return the weights of held references as ``[n_in, n_out]``; they rarely change, so they are kept."""

@@ -44,7 +44,7 @@ class Workspace:
             pieces = samples * -(-max_bl // SLOTS)
             counts = n_out + 1, pieces * n_out + 1, SLOTS * pieces + 1
             start, entries, slots = (np.empty(count, np.int32) for count in counts)
-            words, columns = np.empty(pieces * n_out + 1, np.uint32), np.empty(pieces * n_in, np.uint32)
+            words, columns = np.empty(pieces * n_out + 1, np.uint32), np.empty((pieces, n_in), np.uint32)
             fired = np.empty(samples * n_in * max_bl, np.uint32)
             known = self._kept[key] = start, entries, words, columns, slots, fired
         return known
@@ -97,8 +97,8 @@ def apply(
     )
     if not good:
         return None
-    cut = Pieces(start, entries[:used], words, columns[: pieces * n_in].reshape(pieces, n_in), coincidences, stops)
-    noted = torch.empty(len(after), n_out)
+    cut = Pieces(start, entries[:used], words, columns[:pieces], coincidences, stops)
+    noted = np.empty((len(after), n_out), np.float32)
     bank.version += 1
-    native.apply_cut(bank, cut, (slots, fired), strength, which, noted.numpy())
-    return noted, Tally._make(tally)
+    native.apply_cut(bank, cut, (slots, fired), strength, which, noted)
+    return torch.from_numpy(noted), Tally._make(tally)

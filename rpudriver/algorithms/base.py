@@ -33,6 +33,12 @@ class State:
     samples: int = 0
     points: torch.Tensor | None = None
 
+    def advanced(self, samples: int, **changes: Any) -> Self:
+        """Return the state after so many more samples, with other changes if there are any."""
+        later = object.__new__(type(self))  # `replace` goes through all fields, which takes as long as a small read
+        later.__dict__.update(self.__dict__, samples=self.samples + samples, **changes)
+        return later
+
 
 StateT = TypeVar("StateT", bound=State)
 

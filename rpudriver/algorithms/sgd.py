@@ -4,7 +4,6 @@ On asymmetric devices this minimises the objective plus an implicit penalty that
 point (Wu et al. 2025, theorem 1).
 """
 
-from dataclasses import replace
 from typing import ClassVar, Literal
 
 import torch
@@ -29,4 +28,4 @@ class AnalogSGD(Algorithm[State]):
 
     def step(self, backend: CrossbarBackend, state: State, x: torch.Tensor, d: torch.Tensor, lr: float) -> State:
         backend.update(self.update(backend, state.arrays["C"], state.source, state.samples, x, d, lr))
-        return replace(state, samples=state.samples + x.shape[0])
+        return state.advanced(x.shape[0])

@@ -1,6 +1,5 @@
 """Tiki-Taka, the first version (Gokmen & Haensch 2020)."""
 
-from dataclasses import replace
 from typing import Annotated, ClassVar, Literal
 
 import torch
@@ -48,4 +47,4 @@ class TikiTaka(Algorithm[State]):
         if len(reads):
             onto_c, first = one_hot(transfers, x.shape[1]).to(reads.device), state.samples // self.n_s
             backend.update(self.update(backend, c, source.transfer, first, onto_c, reads, lr * self.transfer_lr))
-        return replace(state, samples=state.samples + x.shape[0])
+        return state.advanced(x.shape[0])

@@ -31,7 +31,8 @@ def one_hot(transfers: Places, n_in: int) -> torch.Tensor:
     """Return the inputs of C that transfers stand for, float32 ``[R, n_in]``: sample r fires column ``columns[r]``."""
     columns = transfers.columns
     x = np.zeros((len(columns), n_in), np.float32)
-    x[np.arange(len(columns)), columns] = 1.0
+    for row, column in zip(x, columns.tolist(), strict=True):  # few: an array of places would take longer
+        row[column] = 1.0
     return torch.from_numpy(x)
 
 

@@ -1,6 +1,6 @@
 """TTv2 (Gokmen 2021): Tiki-Taka with a digital low-pass filter H between A and C."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Literal
 
 import torch
@@ -64,4 +64,4 @@ class TTv2(Algorithm[TTv2State]):
             gain = lr * self.transfer_lr / backend.capabilities.device.dw_min
             onto_c = filter_reads(buffer, transfers.columns, reads, gain, self.hysteresis)
             backend.run([Pulse(state.arrays["C"], onto_c)])
-        return replace(state, samples=state.samples + x.shape[0], buffer=buffer)
+        return state.advanced(x.shape[0], buffer=buffer)

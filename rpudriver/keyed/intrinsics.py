@@ -291,6 +291,20 @@ load_float, store_float = _memory(types.float32, ir.FloatType())
 load_word, store_word = _memory(types.uint32, _WORD)
 
 
+@intrinsic
+def prefetch(context, address, index):  # type: ignore[no-untyped-def]
+    """Have the line of cache with ``address + 4 * index`` fetched; nothing waits for it."""
+
+    def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        place = _pointer(builder, _WORD.as_pointer(), *args)
+        kind = ir.FunctionType(ir.VoidType(), [place.type, _WORD, _WORD, _WORD])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        builder.call(function, [place, _WORD(1), _WORD(3), _WORD(1)])  # to be written, kept near, data
+        return context.get_dummy_value()
+
+    return types.void(types.uint64, types.int64), build
+
+
 def _on_the_stack(kind: Any, machine_kind: Any) -> Any:
     """Return a function that reserves memory in the frame of its caller, on a line of cache, as a pointer."""
 

@@ -101,6 +101,12 @@ def _ones(words):  # type: ignore[no-untyped-def]
 
 
 @compiled
+def _add_seen(words, seen):  # type: ignore[no-untyped-def]
+    for line in range(len(words)):
+        seen[line] = U(seen[line] | words[line])
+
+
+@compiled
 def _cut(x_words, d_words, x_negative, d_negative, bl, flip, after):  # type: ignore[no-untyped-def]
     samples, slots, before = _places(bl)
     columns = _lines(x_words, x_negative, samples, slots, U(0))
@@ -111,11 +117,13 @@ def _cut(x_words, d_words, x_negative, d_negative, bl, flip, after):  # type: ig
         length = min(bl[samples[piece]] - slots[piece], SLOTS)
         coincidences += np.float64(_ones(columns[piece])) * np.float64(_ones(rows[piece])) / length
     start, index = np.zeros(lines + 1, np.int32), np.empty(rows.size + 1, np.int32)
-    words = np.empty(rows.size + 1, np.uint32)
+    words, seen = np.empty(rows.size + 1, np.uint32), np.zeros(lines, np.uint32)
+    for piece in range(pieces):
+        _add_seen(rows[piece], seen)
     used = 0
     for line in range(lines):
-        for piece in range(pieces):  # without a branch: which lines fire cannot be foreseen
-            word = rows[piece, line]
+        for piece in range(pieces if seen[line] != 0 else 0):
+            word = rows[piece, line]  # without a branch: in which pieces a line fires cannot be foreseen
             index[used] = piece
             words[used] = word
             used += 1 if word != 0 else 0

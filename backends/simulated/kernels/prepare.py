@@ -68,7 +68,7 @@ def _prepare(x, d, shape, key, options, bounds, after, start, index, words, colu
     start[:] = first
     index[: len(which)] = which
     words[: len(masks)] = masks
-    columns[: by_column.size] = by_column.reshape(by_column.size)
+    columns[: len(by_column)] = by_column
     stops[:] = before
     slots[: len(slot_start)] = slot_start
     fired[: len(lines)] = lines

@@ -38,6 +38,7 @@ from rpudriver.keyed.intrinsics import (
     load_float,
     load_word,
     prefer_wide_vectors,
+    prefetch,
     scatter_words,
     store_float,
     store_word,
@@ -49,6 +50,7 @@ carray: Any = numba.carray  # type: ignore[attr-defined]  # not exported by name
 F, U, S, U8 = np.float32, np.uint32, np.int32, np.uint64
 COLUMN = U(0x7FFFFFFF)  # of a line that fires; the bit above is its sign
 FEW = 4  # devices that are not worth a vector
+AHEAD = 8  # rows whose first device is fetched meanwhile
 inline = keyed.inline
 
 
@@ -160,6 +162,31 @@ def _slot(family, form, in_vectors, f, u, chip, table, cell, fired, at, end, wor
         _pulse(family, form, chip, table, cell + np.int64(U(line & COLUMN)), up, scalars)
 
 
+@inline
+def _expect(family, pieces, slot_start, lines, row, n_in, chip):  # type: ignore[no-untyped-def]
+    """Have the first device fetched that a row will move: rows that fire on one column are far apart."""
+    start, index, words, _, _, _ = pieces
+    hidden, pulses, _, rows, cells = chip
+    first = start[row]
+    if first < start[row + 1]:
+        word = words[first]
+        slot = SLOTS * index[first] + S(trailing_zeros(word))
+        if slot_start[slot] < slot_start[slot + 1]:
+            line = load_word(lines, slot_start[slot])
+            cell = row * n_in + np.int64(U(line & COLUMN))
+            side = np.int64(U(U(line ^ word) >> U(31)))
+            prefetch(hidden, cell)
+            prefetch(pulses, cell)
+            prefetch(rows, side * cells + cell)
+            prefetch(rows, 2 * cells + cell)
+            prefetch(rows, 3 * cells + cell)
+            if steps.has_slope(family):
+                prefetch(rows, (4 + side) * cells + cell)
+            if steps.has_gamma(family):
+                prefetch(rows, 6 * cells + cell)
+                prefetch(rows, 7 * cells + cell)
+
+
 def build(family: int, form: int, in_vectors: bool) -> Any:
     """Return the kernel of a response family and a form of noise, compiled when it is first called.
 
@@ -176,6 +203,8 @@ def build(family: int, form: int, in_vectors: bool) -> Any:
             f[lane] = F(0)
         for row in range(first, last):
             snap, cell = 0, row * n_in
+            if row + AHEAD < last:
+                _expect(family, pieces, slot_start, lines, row + AHEAD, n_in, chip)
             for _ in range(repeat):
                 for entry in range(start[row], start[row + 1]):
                     piece, word = index[entry], words[entry]
