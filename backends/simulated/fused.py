@@ -6,13 +6,12 @@ Step by step, the same takes a dozen calls and as many small arrays, which cost 
 from typing import final
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from rpudriver.backends.counting import Tally
 from rpudriver.backends.simulated import native
 from rpudriver.backends.simulated.bank import Bank
-from rpudriver.backends.simulated.kernels.pieces import SLOTS, Pieces
+from rpudriver.backends.simulated.kernels.pieces import Memory, pieces_in, room
 from rpudriver.backends.simulated.kernels.prepare import prepare
 from rpudriver.backends.updates import Bounds, Update
 from rpudriver.keyed import threads
@@ -22,31 +21,21 @@ LARGEST = 2**21  # pulses on all lines that memory is kept for
 MOST_SHAPES = 64  # for which memory is kept
 
 
-_Ints = npt.NDArray[np.int32]
-_Words = npt.NDArray[np.uint32]
-_Memory = tuple[_Ints, _Ints, _Words, _Words, _Ints, _Words]
-
-
 @final
 class Workspace:
     """Memory for the trains of mini-batches, kept from one to the next."""
 
     def __init__(self) -> None:
-        self._kept: dict[tuple[int, int, int, int], _Memory] = {}
+        self._kept: dict[tuple[int, int, int, int], Memory] = {}
 
-    def of(self, samples: int, n_in: int, n_out: int, max_bl: int) -> _Memory:
-        """Return start, entries, words and columns of `Pieces`, and what `slots_of` fills, each as long as may be."""
-        key = samples, n_in, n_out, max_bl
+    def of(self, samples: int, max_bl: int, n_in: int, n_out: int) -> Memory:
+        """Return what `pieces.room` returns."""
+        key = samples, max_bl, n_in, n_out
         known = self._kept.get(key)
         if known is None:
             if len(self._kept) >= MOST_SHAPES:
                 self._kept.clear()
-            pieces = samples * -(-max_bl // SLOTS)
-            counts = n_out + 1, pieces * n_out + 1, SLOTS * pieces + 1
-            start, entries, slots = (np.empty(count, np.int32) for count in counts)
-            words, columns = np.empty(pieces * n_out + 1, np.uint32), np.empty((pieces, n_in), np.uint32)
-            fired = np.empty(samples * n_in * max_bl, np.uint32)
-            known = self._kept[key] = start, entries, words, columns, slots, fired
+            known = self._kept[key] = room(*key)
         return known
 
 
@@ -77,9 +66,8 @@ def apply(
     """
     _, x, d, drawing, source, number, (which, after), _ = update
     samples, (n_out, n_in) = x.shape[0], bank.shape
-    start, entries, words, columns, slots, fired = memory.of(samples, n_in, n_out, drawing.max_bl)
-    stops = np.empty(len(after), np.int32)
-    good, tally, used, pieces, coincidences = prepare(
+    room, stops = memory.of(samples, drawing.max_bl, n_in, n_out), np.empty(len(after), np.int32)
+    good, tally, found = prepare(
         (x.data_ptr(), x.stride(0)),
         (d.data_ptr(), d.stride(0)),
         (samples, n_in, n_out),
@@ -87,18 +75,12 @@ def apply(
         (float(drawing.lr), float(drawing.dw_min), *drawing[2:]),
         bounds,
         after,
-        start,
-        entries,
-        words,
-        columns,
+        *room,
         stops,
-        slots,
-        fired,
     )
     if not good:
         return None
-    cut = Pieces(start, entries[:used], words, columns[:pieces], coincidences, stops)
     noted = np.empty((len(after), n_out), np.float32)
     bank.version += 1
-    native.apply_cut(bank, cut, (slots, fired), strength, which, noted)
+    native.apply_cut(bank, pieces_in(room, stops, found), strength, which, noted)
     return torch.from_numpy(noted), Tally._make(tally)

@@ -60,15 +60,8 @@ def apply_trains(
             for start in range(0, len(trains), together):
                 _apply_blocks(bank, trains[start : start + together], strength, flip)
         return torch.empty(0, bank.shape[0])
-    call = _call_of(bank, strength)
-    cut = pieces.cut(trains, flip, snapshots.after.numpy())
-    noted = torch.empty(len(cut.stops), bank.shape[0])
-    dense, cost = _plan(bank, cut, repeat)
-    work = (_dense if dense else _sparse)(call, cut, snapshots.columns.numpy(), noted.numpy())
-    at_once = max(1, int(repeat * LONGEST_CALL / max(cost, 1.0)))
-    for start in range(0, repeat, at_once):
-        rounds = min(at_once, repeat - start)
-        share(bank.shape[0], partial(work, rounds), cost)
+    cut, noted = pieces.cut(trains, flip, snapshots.after.numpy()), torch.empty(len(snapshots.after), bank.shape[0])
+    apply_cut(bank, cut, strength, snapshots.columns.numpy(), noted.numpy(), repeat)
     return noted
 
 
@@ -95,18 +88,18 @@ def _apply_blocks(bank: Bank, trains: PulseTrains, strength: float, flip: bool) 
     share(bank.shape[0], work, cost)
 
 
-def apply_cut(bank: Bank, cut: Pieces, slots: pieces.Slots, strength: float, columns: Columns, noted: Noted) -> None:
-    """Pulse a bank once with trains that are cut already, and note columns as `apply_trains` does.
+def apply_cut(bank: Bank, cut: Pieces, strength: float, columns: Columns, noted: Noted, repeat: int = 1) -> None:
+    """Do what `apply_trains` does, with trains that are cut already.
 
     Parameters
     ----------
-    slots : what `pieces.slots_of` says of them.
     noted : float32 ``[R, n_out]``, filled.
     """
-    call = _call_of(bank, strength)
-    dense, cost = _plan(bank, cut, 1)
-    work = _dense(call, cut, columns, noted) if dense else _sparse_of(call, cut, slots, columns, noted)
-    share(bank.shape[0], partial(work, 1), cost)
+    call, (dense, cost) = _call_of(bank, strength), _plan(bank, cut, repeat)
+    work = (_dense if dense else _sparse)(call, cut, columns, noted)
+    at_once = max(1, int(repeat * LONGEST_CALL / max(cost, 1.0)))
+    for start in range(0, repeat, at_once):
+        share(bank.shape[0], partial(work, min(at_once, repeat - start)), cost)
 
 
 class _Call(NamedTuple):
@@ -140,23 +133,19 @@ def _call_of(bank: Bank, strength: float) -> _Call:
 
 
 def _dense(call: _Call, cut: Pieces, columns: Columns, noted: Noted) -> Work:
-    words, fires = pieces.tiles_of(cut.columns)
-    order = np.argsort(columns // TILE, kind="stable")  # the snapshots of a tile, in their order
-    starts = np.searchsorted(columns[order] // TILE, np.arange(len(fires) + 1))
+    words, fires, order, starts = pieces.tiles_of(cut, columns)
 
     def work(repeat: int, first: int, last: int) -> None:
-        call.dense(first, last, *call.bank, cut, words, fires, repeat, columns, order, starts, noted, call.scalars)
+        call.dense(first, last, *call.bank, cut.rows, words, fires, repeat, columns, order, starts, noted, call.scalars)
 
     return work
 
 
 def _sparse(call: _Call, cut: Pieces, columns: Columns, noted: Noted) -> Work:
-    return _sparse_of(call, cut, pieces.slots_of(cut.columns), columns, noted)
+    slots = pieces.slots_of(cut)
 
-
-def _sparse_of(call: _Call, cut: Pieces, slots: pieces.Slots, columns: Columns, noted: Noted) -> Work:
     def work(repeat: int, first: int, last: int) -> None:
-        call.sparse(first, last, *call.bank, cut, *slots, repeat, columns, noted, call.scalars)
+        call.sparse(first, last, *call.bank, cut.rows, *slots, repeat, columns, noted, call.scalars)
 
     return work
 
@@ -166,10 +155,10 @@ def _plan(bank: Bank, cut: Pieces, repeat: int) -> tuple[bool, float]:
     n_out, n_in = bank.shape
     events = repeat * cut.coincidences
     sparse = events * EVENT
-    collecting = repeat * len(cut.entries) * -(-n_in // TILE) * COLLECT
+    collecting = repeat * cut.entries * -(-n_in // TILE) * COLLECT
     if sparse <= collecting:
         return False, sparse
-    groups = min(n_out, len(cut.entries)) * -(-n_in // LANES)  # in rows that fire
+    groups = min(n_out, cut.entries) * -(-n_in // LANES)  # in rows that fire
     each = events / groups  # pulses for a group of lanes
     mean = each / LANES
     rounds = min(each, mean + 2.0 * mean**0.5 + 1.0)

@@ -235,7 +235,7 @@ def build(family: int, form: int) -> Any:
         first_row, last_row, chip, table, n_in, pieces, x_words, x_fires, repeat, columns, order, snaps, out, scalars
     ):
         prefer_wide_vectors()
-        start, index, words, _, _, stops = pieces
+        start, index, words, stops = pieces
         f = carray(floats_on_the_stack(FLOATS), FLOATS)
         u = carray(words_on_the_stack(WORDS), WORDS)
         found = address_of(floats_on_the_stack(FOUND))

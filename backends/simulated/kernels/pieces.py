@@ -4,7 +4,7 @@ A *piece* is up to 31 slots of one sample; its word carries the line's sign in b
 of a sample, one after the other, so that kernels need not know of samples.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +20,25 @@ TILE = 128  # columns that a kernel looks at together; their words for a batch s
 
 Words = npt.NDArray[np.uint32]
 Numbers = npt.NDArray[np.int32]
+Places = npt.NDArray[np.int64]
 Slots = tuple[Numbers, Words]  # what `slots_of` returns
+Tiles = tuple[Words, npt.NDArray[np.bool_], Places, Places]  # what `tiles_of` returns
+
+
+class Rows(NamedTuple):
+    """The pieces in which rows fire, and when columns are noted, as kernels take them.
+
+    Attributes
+    ----------
+    start, entries, words : those from ``start[i]`` to ``start[i + 1]`` are the pieces in which row i fires: the number
+        of each, and its word.
+    stops : how many pieces the first ``after[r]`` samples make, for each snapshot.
+    """
+
+    start: Numbers
+    entries: Numbers
+    words: Words
+    stops: Numbers
 
 
 class Pieces(NamedTuple):
@@ -28,26 +46,77 @@ class Pieces(NamedTuple):
 
     Attributes
     ----------
-    start, entries, words : those from ``start[i]`` to ``start[i + 1]`` are the pieces in which row i fires: the number
-        of each, and its word.
+    rows : Rows
     columns : the words of the columns, ``[pieces, n_in]``, 0 where a column does not fire.
+    entries : how many pieces of rows fire.
+    pulses : how many pulses columns get.
     coincidences : roughly how many pulses devices will see.
-    stops : how many pieces the first ``after[r]`` samples make, for each snapshot.
     """
 
-    start: Numbers
-    entries: Numbers
-    words: Words
+    rows: Rows
     columns: Words
+    entries: int
+    pulses: int
     coincidences: float
-    stops: Numbers
 
 
-def cut(trains: PulseTrains, flip: bool, after: npt.NDArray[np.int64]) -> Pieces:
+Memory = tuple[Numbers, Numbers, Words, Words]
+
+
+def room(samples: int, longest: int, n_in: int, n_out: int) -> Memory:
+    """Return memory for the pieces of so many samples of BL up to `longest`: start, entries, words and columns.
+
+    Compiled code fills it: an array that compiled code returns costs a microsecond or two.
+    """
+    pieces = samples * -(-longest // SLOTS)
+    entries = pieces * n_out + 1
+    rows = np.empty(n_out + 1, np.int32), np.empty(entries, np.int32), np.empty(entries, np.uint32)
+    return *rows, np.empty((pieces, n_in), np.uint32)
+
+
+def pieces_in(memory: Memory, stops: Numbers, found: tuple[int, int, int, float]) -> Pieces:
+    """Return the pieces that `cut_into` has put into some memory; `found` is what it returned."""
+    start, entries, words, columns = memory
+    return Pieces(Rows(start, entries, words, stops), columns[: found[0]], *found[1:])
+
+
+def cut(trains: PulseTrains, flip: bool, after: Places) -> Pieces:
     """Return the pieces of a batch. `flip` reverses every sign."""
-    x_words, d_words, x_negative, d_negative, bl = trains.arrays
-    sign = SIGN if flip else U(0)
-    return Pieces(*_cut(x_words, d_words, x_negative, d_negative, bl, sign, after))
+    arrays = trains.arrays
+    (samples, n_in, words), n_out = arrays[0].shape, arrays[1].shape[1]
+    memory, stops = room(samples, 32 * words, n_in, n_out), np.empty(len(after), np.int32)
+    given: Any = (*arrays, SIGN if flip else U(0), after, *memory, stops)
+    return pieces_in(memory, stops, cut_into(*given))
+
+
+def tiles_of(cut: Pieces, columns: Places) -> Tiles:
+    """Return the columns as one row of tiles, and the snapshots of each tile.
+
+    Returns
+    -------
+    words : uint32 ``[tiles * pieces * TILE]``, 0 for columns beyond the last.
+    fires : bool ``[tiles, pieces]``, whether any column fires.
+    order, first : int64, snapshots by their tiles; those of tile k are ``order[first[k]:first[k + 1]]``.
+    """
+    pieces, lines = cut.columns.shape
+    tiles = -(-lines // TILE)
+    words, fires = np.empty(tiles * pieces * TILE, np.uint32), np.empty((tiles, pieces), np.bool_)
+    order, first = np.empty(len(columns), np.int64), np.empty(tiles + 1, np.int64)
+    _fill_tiles(cut.columns, columns, words, fires, order, first)
+    return words, fires, order, first
+
+
+def slots_of(cut: Pieces) -> Slots:
+    """Return which columns fire in each slot.
+
+    Returns
+    -------
+    start : int32; entries ``start[31 p + s]..`` are those of slot s of piece p.
+    fired : uint32, the columns, their signs in bit 31.
+    """
+    start, fired = np.empty(SLOTS * len(cut.columns) + 1, np.int32), np.empty(cut.pulses, np.uint32)
+    _fill_slots(cut.columns, start, fired)
+    return start, fired
 
 
 @inline
@@ -73,10 +142,10 @@ def _signed(slots, negative, sign, out):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _lines(words, negative, samples, slots, sign):  # type: ignore[no-untyped-def]
-    """Return the words of one side, ``[pieces, n]``."""
+def _lines(words, negative, samples, slots, sign, out):  # type: ignore[no-untyped-def]
+    """Fill the words of one side, ``[pieces, n]``."""
     lines = words.shape[1]
-    out, piece_words = np.empty((len(samples), lines), np.uint32), np.empty(lines, np.uint32)
+    piece_words = np.empty(lines, np.uint32)
     for piece in range(len(samples)):
         b, word, shift = samples[piece], slots[piece] // 32, np.uint64(slots[piece] % 32)
         if words.shape[2] == 1 and slots[piece] == 0:
@@ -88,7 +157,6 @@ def _lines(words, negative, samples, slots, sign):  # type: ignore[no-untyped-de
                 both |= np.uint64(words[b, line, word + 1]) << np.uint64(32)
             piece_words[line] = U(both >> shift)
         _signed(piece_words, negative[b], sign, out[piece])
-    return out
 
 
 @compiled
@@ -107,20 +175,21 @@ def _add_seen(words, seen):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _cut(x_words, d_words, x_negative, d_negative, bl, flip, after):  # type: ignore[no-untyped-def]
+def cut_into(x_words, d_words, x_negative, d_negative, bl, flip, after, start, index, words, columns, stops):  # type: ignore[no-untyped-def]
+    """Fill the memory of `room`; return the number of pieces, and the counts of `Pieces`."""
     samples, slots, before = _places(bl)
-    columns = _lines(x_words, x_negative, samples, slots, U(0))
-    rows = _lines(d_words, d_negative, samples, slots, flip)
-    pieces, lines = rows.shape
-    coincidences = 0.0
+    pieces, lines = len(samples), d_words.shape[1]
+    rows, seen = np.empty((pieces, lines), np.uint32), np.zeros(lines, np.uint32)
+    _lines(x_words, x_negative, samples, slots, U(0), columns)
+    _lines(d_words, d_negative, samples, slots, flip, rows)
+    pulses, coincidences = 0, 0.0
     for piece in range(pieces):
-        length = min(bl[samples[piece]] - slots[piece], SLOTS)
-        coincidences += np.float64(_ones(columns[piece])) * np.float64(_ones(rows[piece])) / length
-    start, index = np.zeros(lines + 1, np.int32), np.empty(rows.size + 1, np.int32)
-    words, seen = np.empty(rows.size + 1, np.uint32), np.zeros(lines, np.uint32)
-    for piece in range(pieces):
+        length, ones = min(bl[samples[piece]] - slots[piece], SLOTS), _ones(columns[piece])
+        pulses += int(ones)
+        coincidences += np.float64(ones) * np.float64(_ones(rows[piece])) / length
         _add_seen(rows[piece], seen)
     used = 0
+    start[0] = 0
     for line in range(lines):
         for piece in range(pieces if seen[line] != 0 else 0):
             word = rows[piece, line]  # without a branch: in which pieces a line fires cannot be foreseen
@@ -128,52 +197,41 @@ def _cut(x_words, d_words, x_negative, d_negative, bl, flip, after):  # type: ig
             words[used] = word
             used += 1 if word != 0 else 0
         start[line + 1] = used
-    stops = np.empty(len(after), np.int32)
     for r in range(len(after)):
         stops[r] = before[after[r]]
-    return start, index[:used], words[:used], columns, coincidences, stops
+    return pieces, used, pulses, coincidences
 
 
 @compiled
-def tiles_of(columns):  # type: ignore[no-untyped-def]
-    """Return words of columns as one row of tiles, ``[tiles * pieces * TILE]``, and whether any fires in each.
-
-    Parameters
-    ----------
-    columns : uint32 ``[pieces, n_in]``
-    """
+def _fill_tiles(columns, noted, out, fires, order, first):  # type: ignore[no-untyped-def]
     pieces, lines = columns.shape
-    tiles = (lines + TILE - 1) // TILE
-    out = np.zeros(tiles * pieces * TILE, np.uint32)
-    fires = np.zeros((tiles, pieces), np.bool_)
-    for tile in range(tiles):
-        first = tile * TILE
-        width = min(TILE, lines - first)
+    for tile in range(len(fires)):
+        start = tile * TILE
+        width = min(TILE, lines - start)
         for piece in range(pieces):
             place = (tile * pieces + piece) * TILE
-            out[place : place + width] = columns[piece, first : first + width]
             seen = U(0)
             for lane in range(width):
-                seen = U(seen | columns[piece, first + lane])
+                word = columns[piece, start + lane]
+                out[place + lane] = word
+                seen = U(seen | word)
+            for lane in range(width, TILE):
+                out[place + lane] = U(0)
             fires[tile, piece] = seen != U(0)
-    return out, fires
+    at = 0
+    for tile in range(len(fires)):
+        first[tile] = at
+        for r in range(len(noted)):
+            if noted[r] // TILE == tile:
+                order[at] = r
+                at += 1
+    first[len(fires)] = at
 
 
 @compiled
-def slots_of(columns):  # type: ignore[no-untyped-def]
-    """Return which columns fire in each slot.
-
-    Parameters
-    ----------
-    columns : uint32 ``[pieces, n_in]``
-
-    Returns
-    -------
-    start : int32; entries ``start[31 p + s]..`` are those of slot s of piece p.
-    fired : uint32, the columns, their signs in bit 31.
-    """
+def _fill_slots(columns, start, fired):  # type: ignore[no-untyped-def]
     pieces, lines = columns.shape
-    start = np.zeros(SLOTS * pieces + 1, np.int32)
+    start[:] = 0
     active = np.empty(lines, np.int32)
     for piece in range(pieces):
         for line in range(lines):
@@ -183,7 +241,7 @@ def slots_of(columns):  # type: ignore[no-untyped-def]
                 rest = U(rest & U(rest - U(1)))
     for k in range(SLOTS * pieces):
         start[k + 1] += start[k]
-    fired, place = np.empty(start[-1], np.uint32), start[:-1].copy()
+    place = start[:-1].copy()
     for piece in range(pieces):
         count = 0
         for line in range(lines):  # without a branch, as above
@@ -197,4 +255,3 @@ def slots_of(columns):  # type: ignore[no-untyped-def]
                 fired[place[slot]] = entry
                 place[slot] += 1
                 rest = U(rest & U(rest - U(1)))
-    return start, fired

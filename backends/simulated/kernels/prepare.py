@@ -1,7 +1,6 @@
 """All that goes before the pulses of a mini-batch, in one compiled call: trains are drawn, looked through, and cut.
 
-It calls what draws, tallies and cuts trains elsewhere, so its results are theirs bit for bit. They are put into memory
-that the caller keeps: an array that compiled code returns costs a microsecond.
+It calls what draws, tallies and cuts trains elsewhere, so its results are theirs bit for bit.
 """
 
 from typing import Any
@@ -13,7 +12,7 @@ from numba.np.numpy_support import carray
 from rpudriver import trains
 from rpudriver.backends import counting
 from rpudriver.backends.simulated.kernels.caching import compiled_as
-from rpudriver.backends.simulated.kernels.pieces import _cut, slots_of
+from rpudriver.backends.simulated.kernels.pieces import cut_into
 from rpudriver.keyed.intrinsics import floats_at
 from rpudriver.keyed.native import compiled
 
@@ -33,8 +32,8 @@ def _rows(address, stride, samples, lines):  # type: ignore[no-untyped-def]
     return rows
 
 
-def _prepare(x, d, shape, key, options, bounds, after, start, index, words, columns, stops, slots, fired):  # type: ignore[no-untyped-def]
-    """Fill the memory of `Pieces` and of `slots_of` with trains for ``lr * d x^T``.
+def _prepare(x, d, shape, key, options, bounds, after, start, index, words, columns, stops):  # type: ignore[no-untyped-def]
+    """Fill the memory of `pieces.room` with trains for ``lr * d x^T``.
 
     Parameters
     ----------
@@ -46,7 +45,7 @@ def _prepare(x, d, shape, key, options, bounds, after, start, index, words, colu
 
     Returns
     -------
-    Whether the trains may be sent, the tally of them, and how many entries, pieces and coincidences there are.
+    Whether the trains may be sent, the tally of them, and what `cut_into` returns.
     """
     samples, n_in, n_out = shape
     x_rows, d_rows = _rows(x[0], x[1], samples, n_in), _rows(d[0], d[1], samples, n_out)
@@ -55,24 +54,14 @@ def _prepare(x, d, shape, key, options, bounds, after, start, index, words, colu
         seed, streams, number, x_rows, d_rows, options
     )
     if not finite:
-        return False, (0, 0, 0, 0, 0, 0, False, False), 0, 0, 0.0
+        return False, (0, 0, 0, 0, 0, 0, False, False), (0, 0, 0, 0.0)
     tally = counting.tally_of_arrays(x_words, d_words, x_negative, d_negative, bl)
     late, longest, total, _, _, _, up, down = tally
     longest_allowed, budget, up_allowed, down_allowed = bounds
     if late >= 0 or longest > longest_allowed or total > budget or up > up_allowed or down > down_allowed:
-        return False, tally, 0, 0, 0.0
-    first, which, masks, by_column, coincidences, before = _cut(
-        x_words, d_words, x_negative, d_negative, bl, U(0), after
-    )
-    slot_start, lines = slots_of(by_column)
-    start[:] = first
-    index[: len(which)] = which
-    words[: len(masks)] = masks
-    columns[: len(by_column)] = by_column
-    stops[:] = before
-    slots[: len(slot_start)] = slot_start
-    fired[: len(lines)] = lines
-    return True, tally, len(which), len(by_column), coincidences
+        return False, tally, (0, 0, 0, 0.0)
+    found = cut_into(x_words, d_words, x_negative, d_negative, bl, U(0), after, start, index, words, columns, stops)
+    return True, tally, found
 
 
 prepare = compiled_as("prepare", _prepare, trains, counting)

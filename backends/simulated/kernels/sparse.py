@@ -165,7 +165,7 @@ def _slot(family, form, in_vectors, f, u, chip, table, cell, fired, at, end, wor
 @inline
 def _expect(family, pieces, slot_start, lines, row, n_in, chip):  # type: ignore[no-untyped-def]
     """Have the first device fetched that a row will move: rows that fire on one column are far apart."""
-    start, index, words, _, _, _ = pieces
+    start, index, words, _ = pieces
     hidden, pulses, _, rows, cells = chip
     first = start[row]
     if first < start[row + 1]:
@@ -195,7 +195,7 @@ def build(family: int, form: int, in_vectors: bool) -> Any:
 
     def sparse(first, last, chip, table, n_in, pieces, slot_start, fired, repeat, columns, out, scalars):  # type: ignore[no-untyped-def]
         prefer_wide_vectors()
-        start, index, words, _, _, stops = pieces
+        start, index, words, stops = pieces
         lines = np.uint64(fired.ctypes.data)
         f = carray(floats_on_the_stack(FLOATS), FLOATS)
         u = carray(words_on_the_stack(WORDS), WORDS)
