@@ -109,22 +109,26 @@ class SimulatedBackend(CrossbarBackend):
         bank = self._banks[array.name, Port.DEVICE]
         if array.cell is Cell.PAIR or self._preset.read.input_noise:
             return None
-        strength, done = self.capabilities.kinds["update"].strength, None
+        strength, columns = self.capabilities.kinds["update"].strength, update.reads.columns
+        held = self._turned_weights(self._banks[array.name, Port.REFERENCE]) if array.cell is Cell.REFERENCE else None
         if pulsing.stays_on_gpu(bank, update):
             from rpudriver.backends.simulated.triton import fused as on_gpu
 
-            done = on_gpu.apply(bank, update, bounds, strength)
+            on_chip = on_gpu.apply(bank, update, bounds, strength)
+            done = None if on_chip is None else (*on_chip, False)
         elif fused.takes(bank, update):
-            done = fused.apply(bank, update, bounds, strength, self._memory)
+            read = fused.NO_READ
+            if len(columns):
+                read = self._periphery.column_read(held, update.amplitude, array.name, vector)
+            done = fused.apply(bank, update, bounds, strength, self._memory, read)
+        else:
+            done = None
         if done is None:
             return None
-        columns = update.reads.columns
-        if not len(columns):
-            return Done(*done)
-        noted, tally = done
-        held = self._turned_weights(self._banks[array.name, Port.REFERENCE]) if array.cell is Cell.REFERENCE else None
-        reads = self._periphery.read_columns(noted, held, columns, update.amplitude, array.name, vector)
-        return Done(reads.values, tally)
+        values, tally, received = done
+        if len(columns) and not received:
+            values = self._periphery.read_columns(values, held, columns, update.amplitude, array.name, vector).values
+        return Done(values, tally)
 
     def _turned_weights(self, held: Bank) -> torch.Tensor:
         """Return the weights of held references as ``[n_in, n_out]``; they rarely change, so they are kept."""

@@ -1,24 +1,27 @@
-"""A mini-batch on a bank in two compiled calls: one draws and prepares its trains, one applies them.
+"""A mini-batch on a bank in one compiled call, or in two where its kernel takes several threads or is not compiled yet.
 
 Step by step, the same takes a dozen calls and as many small arrays, which cost more than the work of a sparse update.
 """
 
-from typing import final
+import math
+from typing import Any, final
 
 import numpy as np
 import torch
 
 from rpudriver.backends.counting import Tally
-from rpudriver.backends.simulated import native
+from rpudriver.backends.simulated import native, products
 from rpudriver.backends.simulated.bank import Bank
+from rpudriver.backends.simulated.kernels.batch import run
 from rpudriver.backends.simulated.kernels.pieces import Memory, pieces_in, room
-from rpudriver.backends.simulated.kernels.prepare import prepare
+from rpudriver.backends.simulated.kernels.plan import COSTS
 from rpudriver.backends.updates import Bounds, Update
 from rpudriver.keyed import threads
 from rpudriver.trains import NANOSECONDS
 
 LARGEST = 2**21  # pulses on all lines that memory is kept for
 MOST_SHAPES = 64  # for which memory is kept
+NO_READ = 0, *[np.float32(0)] * 2, np.uint64(0), np.zeros(3, np.uint32), 0, np.zeros(products.SCALES, np.float32)
 
 
 @final
@@ -58,29 +61,40 @@ def readable(values: torch.Tensor) -> bool:
 
 
 def apply(
-    bank: Bank, update: Update, bounds: Bounds, strength: float, memory: Workspace
-) -> tuple[torch.Tensor, Tally] | None:
-    """Pulse a bank and return the columns noted, float32 ``[R, n_out]``, and the tally of the trains.
+    bank: Bank, update: Update, bounds: Bounds, strength: float, memory: Workspace, read: Any = NO_READ
+) -> tuple[torch.Tensor, Tally, bool] | None:
+    """Pulse a bank and return values of the columns, float32 ``[R, n_out]``, the tally, and whether they were read.
 
-    None, and nothing done, where the trains are out of bounds or cannot be drawn.
+    Where they were not, values are what weights were, and still to be read. None, and nothing done, where the trains
+    are out of bounds or cannot be drawn.
+
+    Parameters
+    ----------
+    read : what `Periphery.column_read` returns, where columns are read.
     """
     _, x, d, drawing, source, number, (which, after), _ = update
     samples, (n_out, n_in) = x.shape[0], bank.shape
     room, stops = memory.of(samples, drawing.max_bl, n_in, n_out), np.empty(len(after), np.int32)
-    good, tally, found = prepare(
+    noted, call = np.empty((len(after), n_out), np.float32), native.call_of(bank, strength)
+    good, done, tally, found = run(
         (x.data_ptr(), x.stride(0)),
         (d.data_ptr(), d.stride(0)),
         (samples, n_in, n_out),
         (np.uint64(source.seed), source.streams, np.uint64(number)),
         (float(drawing.lr), float(drawing.dw_min), *drawing[2:]),
         bounds,
-        after,
-        *room,
-        stops,
+        (which, after),
+        (*room, stops),
+        noted,
+        call.bank,
+        call.scalars,
+        call.addresses(),
+        (COSTS, threads.WORTH_A_THREAD if torch.get_num_threads() > 1 else math.inf),
+        read,
     )
     if not good:
         return None
-    noted = np.empty((len(after), n_out), np.float32)
     bank.version += 1
-    native.apply_cut(bank, pieces_in(room, stops, found), strength, which, noted)
-    return torch.from_numpy(noted), Tally._make(tally)
+    if not done:
+        native.apply_cut(bank, pieces_in(room, stops, found), strength, which, noted)
+    return torch.from_numpy(noted), Tally._make(tally), done

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,18 +11,16 @@ import torch
 
 from rpudriver.backends.simulated.bank import Bank
 from rpudriver.backends.simulated.kernels import pieces
+from rpudriver.backends.simulated.kernels.calls import DENSE, SPARSE, address_of
 from rpudriver.backends.simulated.kernels.families import dense_kernel, form_of, sparse_kernel
 from rpudriver.backends.simulated.kernels.lookup import addressed
-from rpudriver.backends.simulated.kernels.pieces import TILE, Pieces
-from rpudriver.backends.simulated.kernels.scratch import LANES
+from rpudriver.backends.simulated.kernels.pieces import Pieces
+from rpudriver.backends.simulated.kernels.plan import COSTS, plan
 from rpudriver.backends.simulated.kernels.steps import ADDITIVE
 from rpudriver.keyed.threads import share
 from rpudriver.types import PulseTrains
 
-# nanoseconds on a 2023 server core; only their ratios matter, to choose the kernel
-COLLECT, LOAD, ROUND = 7.0, 14.0, 6.0  # dense: a piece of a row in a tile; a group of lanes, and each round of it
-EVENT = 5.5  # sparse: a coincidence
-CUT = 2.5  # a line and sample, cut into pieces
+CUT = 2.5  # nanoseconds for a line and sample, cut into pieces
 SAMPLES_AT_ONCE = 64  # their words, for a tile of columns, stay in the fastest cache
 BLOCKS = 16  # of so many samples, whose rows threads share once; one thread is faster block by block
 LONGEST_CALL = 1e9  # repetitions are cut into calls of about a second, between which Ctrl-C is heard
@@ -39,6 +37,7 @@ class Snapshots:
     after: torch.Tensor
 
 
+NOWHERE = np.uint64(0)
 NONE = Snapshots(torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.int64))
 
 
@@ -75,7 +74,7 @@ def _apply_blocks(bank: Bank, trains: PulseTrains, strength: float, flip: bool) 
             cuts[k] = pieces.cut(blocks[k], flip, NONE.after.numpy())
 
     share(len(blocks), cut, CUT * len(trains) * sum(bank.shape))
-    call, nothing, works, cost = _call_of(bank, strength), NONE.columns.numpy(), [], 0.0
+    call, nothing, works, cost = call_of(bank, strength), NONE.columns.numpy(), [], 0.0
     for k in range(len(blocks)):
         dense, each = _plan(bank, cuts[k], 1)
         works.append((_dense if dense else _sparse)(call, cuts[k], nothing, np.empty((0, bank.shape[0]), np.float32)))
@@ -95,14 +94,15 @@ def apply_cut(bank: Bank, cut: Pieces, strength: float, columns: Columns, noted:
     ----------
     noted : float32 ``[R, n_out]``, filled.
     """
-    call, (dense, cost) = _call_of(bank, strength), _plan(bank, cut, repeat)
+    call, (dense, cost) = call_of(bank, strength), _plan(bank, cut, repeat)
     work = (_dense if dense else _sparse)(call, cut, columns, noted)
     at_once = max(1, int(repeat * LONGEST_CALL / max(cost, 1.0)))
     for start in range(0, repeat, at_once):
         share(bank.shape[0], partial(work, min(at_once, repeat - start)), cost)
 
 
-class _Call(NamedTuple):
+@dataclass
+class _Call:
     """The kernels of a bank and what they take from it; its tensors live as long as their addresses are in use."""
 
     dense: Any
@@ -111,9 +111,20 @@ class _Call(NamedTuple):
     scalars: tuple[np.generic, ...]  # keys, strength, noise of a pulse, write noise
     strength: float
     places: tuple[int, ...]  # the addresses: a tensor that was replaced is another one
+    known: tuple[np.uint64, np.uint64] = (NOWHERE, NOWHERE)  # of the kernels, as far as they are compiled
+
+    def addresses(self) -> tuple[np.uint64, np.uint64]:
+        """Return where the dense and the sparse kernel lie, 0 for one that is not compiled yet."""
+        dense, sparse = self.known
+        if not dense:
+            dense = np.uint64(address_of(self.dense, DENSE))
+        if not sparse:
+            sparse = np.uint64(address_of(self.sparse, SPARSE))
+        self.known = dense, sparse
+        return self.known
 
 
-def _call_of(bank: Bank, strength: float) -> _Call:
+def call_of(bank: Bank, strength: float) -> _Call:
     """Return what was worked out at the last call, or work it out."""
     kept = bank.kept
     places = (bank.hidden.data_ptr(), bank.pulses.data_ptr(), bank.read.data_ptr(), bank.rows_at)
@@ -152,15 +163,5 @@ def _sparse(call: _Call, cut: Pieces, columns: Columns, noted: Noted) -> Work:
 
 def _plan(bank: Bank, cut: Pieces, repeat: int) -> tuple[bool, float]:
     """Return whether the dense kernel is the faster one, and what the faster one costs in nanoseconds."""
-    n_out, n_in = bank.shape
-    events = repeat * cut.coincidences
-    sparse = events * EVENT
-    collecting = repeat * cut.entries * -(-n_in // TILE) * COLLECT
-    if sparse <= collecting:
-        return False, sparse
-    groups = min(n_out, cut.entries) * -(-n_in // LANES)  # in rows that fire
-    each = events / groups  # pulses for a group of lanes
-    mean = each / LANES
-    rounds = min(each, mean + 2.0 * mean**0.5 + 1.0)
-    dense = collecting + groups * min(each, 1.0) * (LOAD + rounds * ROUND)
-    return dense < sparse, min(dense, sparse)
+    found: tuple[bool, float] = plan(COSTS, *bank.shape, cut.entries, cut.coincidences, repeat)
+    return found

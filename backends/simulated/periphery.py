@@ -1,6 +1,7 @@
 """What lies between the array and the digital world: converters, bounds, and the noise of a read."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -202,12 +203,14 @@ class Periphery:
             q = float(self._single(amplitude)[0])
             return self._finished(values * q, abs(q), stream, first)
         saturated = np.empty(values.shape, np.bool_)
-        held_at = 0 if held is None else held.data_ptr()
-        places = values.data_ptr(), saturated, held_at, columns
-        some = products.receive_columns(
-            *places, *self._single(amplitude), *self._keys(stream, False), first, self._packed
-        )
+        read = self.column_read(held, amplitude, stream, first)
+        some = products.receive_columns(values.data_ptr(), saturated, columns, read)
         return ReadResult.of_array(values, saturated, some)
+
+    def column_read(self, held: torch.Tensor | None, amplitude: float, stream: str, first: int) -> tuple[Any, ...]:
+        """Return what `products.receive_columns` wants to know of the reads of a scan; `held` must outlive it."""
+        held_at = 0 if held is None else held.data_ptr()
+        return held_at, *self._single(amplitude), *self._keys(stream, False), first, self._packed
 
     def _single(self, amplitude: float) -> tuple[np.float32, np.float32]:
         """Return an input after its converter and its size, as it goes to one column and nothing to the others."""

@@ -152,16 +152,17 @@ def receive(y, saturated, lengths, keys, scales, gain):  # type: ignore[no-untyp
 
 
 @compiled
-def receive_columns(y_at, saturated, held_at, columns, sent, length, seed, streams, first, scales):  # type: ignore[no-untyped-def]
+def receive_columns(y_at, saturated, columns, read):  # type: ignore[no-untyped-def]
     """Turn weights of single columns into what reads of them bring up, in place; return whether any saturated.
 
     Parameters
     ----------
     y_at : address of float32 ``[R, n]``.
-    saturated : bool ``[R, n]``.
-    held_at : address of float32 ``[columns of the array, n]``, what is subtracted from column ``columns[r]``, or 0.
-    sent, length : input of the column after its converter, and its size.
+    saturated : bool ``[R, n]``, filled.
+    read : the address of float32 ``[columns of the array, n]``, what is subtracted from column ``columns[r]``, or 0;
+        input of a column after its converter, and its size; seed and streams, number of the first read; scales.
     """
+    held_at, sent, length, seed, streams, first, scales = read
     y, keys = carray(floats_at(y_at), saturated.shape), (seed, streams, U64(first))
     lines, some = saturated.shape[1], False
     for r in range(len(saturated)):

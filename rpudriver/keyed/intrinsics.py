@@ -291,6 +291,31 @@ load_float, store_float = _memory(types.float32, ir.FloatType())
 load_word, store_word = _memory(types.uint32, _WORD)
 
 
+def caller_of(kinds: tuple[Any, ...]) -> Any:
+    """Return a function that calls another compiled one by its address, with a tuple of arguments of these types.
+
+    That one returns nothing and raises nothing. The types are checked: machine code does not know what it gets.
+    """
+
+    @intrinsic
+    def call_at(context, address, arguments):  # type: ignore[no-untyped-def]
+        given = tuple(types.unliteral(kind) for kind in arguments.types)
+        if given != kinds:
+            raise errors.TypingError(f"a compiled function takes {kinds}; got {given}")
+
+        def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            form = context.call_conv.get_function_type(types.none, kinds)
+            function = builder.inttoptr(args[0], form.as_pointer())
+            context.call_conv.call_function(
+                builder, function, types.none, kinds, cgutils.unpack_tuple(builder, args[1])
+            )
+            return context.get_dummy_value()
+
+        return types.void(types.uint64, arguments), build
+
+    return call_at
+
+
 @intrinsic
 def prefetch(context, address, index):  # type: ignore[no-untyped-def]
     """Have the line of cache with ``address + 4 * index`` fetched; nothing waits for it."""

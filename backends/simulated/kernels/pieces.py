@@ -102,7 +102,7 @@ def tiles_of(cut: Pieces, columns: Places) -> Tiles:
     tiles = -(-lines // TILE)
     words, fires = np.empty(tiles * pieces * TILE, np.uint32), np.empty((tiles, pieces), np.bool_)
     order, first = np.empty(len(columns), np.int64), np.empty(tiles + 1, np.int64)
-    _fill_tiles(cut.columns, columns, words, fires, order, first)
+    fill_tiles(cut.columns, columns, words, fires, order, first)
     return words, fires, order, first
 
 
@@ -115,7 +115,7 @@ def slots_of(cut: Pieces) -> Slots:
     fired : uint32, the columns, their signs in bit 31.
     """
     start, fired = np.empty(SLOTS * len(cut.columns) + 1, np.int32), np.empty(cut.pulses, np.uint32)
-    _fill_slots(cut.columns, start, fired)
+    fill_slots(cut.columns, start, fired)
     return start, fired
 
 
@@ -203,7 +203,8 @@ def cut_into(x_words, d_words, x_negative, d_negative, bl, flip, after, start, i
 
 
 @compiled
-def _fill_tiles(columns, noted, out, fires, order, first):  # type: ignore[no-untyped-def]
+def fill_tiles(columns, noted, out, fires, order, first):  # type: ignore[no-untyped-def]
+    """Do what `tiles_of` says."""
     pieces, lines = columns.shape
     for tile in range(len(fires)):
         start = tile * TILE
@@ -229,7 +230,8 @@ def _fill_tiles(columns, noted, out, fires, order, first):  # type: ignore[no-un
 
 
 @compiled
-def _fill_slots(columns, start, fired):  # type: ignore[no-untyped-def]
+def fill_slots(columns, start, fired):  # type: ignore[no-untyped-def]
+    """Do what `slots_of` says."""
     pieces, lines = columns.shape
     start[:] = 0
     active = np.empty(lines, np.int32)
