@@ -14,7 +14,6 @@ from rpudriver.backends.simulated import native, products
 from rpudriver.backends.simulated.bank import Bank
 from rpudriver.backends.simulated.kernels.batch import run
 from rpudriver.backends.simulated.kernels.pieces import Memory, pieces_in, room
-from rpudriver.backends.simulated.kernels.plan import COSTS
 from rpudriver.backends.updates import Bounds, Update
 from rpudriver.keyed import threads
 from rpudriver.trains import NANOSECONDS
@@ -82,14 +81,14 @@ def apply(
         (samples, n_in, n_out),
         (np.uint64(source.seed), source.streams, np.uint64(number)),
         (float(drawing.lr), float(drawing.dw_min), *drawing[2:]),
-        bounds,
+        tuple(bounds),  # half a microsecond less than as a named one
         (which, after),
         (*room, stops),
         noted,
         call.bank,
         call.scalars,
         call.addresses(),
-        (COSTS, threads.WORTH_A_THREAD if torch.get_num_threads() > 1 else math.inf),
+        threads.WORTH_A_THREAD if torch.get_num_threads() > 1 else math.inf,
         read,
     )
     if not good:

@@ -15,7 +15,7 @@ from rpudriver.backends.simulated.kernels.calls import DENSE, SPARSE, address_of
 from rpudriver.backends.simulated.kernels.families import dense_kernel, form_of, sparse_kernel
 from rpudriver.backends.simulated.kernels.lookup import addressed
 from rpudriver.backends.simulated.kernels.pieces import Pieces
-from rpudriver.backends.simulated.kernels.plan import COSTS, plan
+from rpudriver.backends.simulated.kernels.plan import plan
 from rpudriver.backends.simulated.kernels.steps import ADDITIVE
 from rpudriver.keyed.threads import share
 from rpudriver.types import PulseTrains
@@ -163,5 +163,5 @@ def _sparse(call: _Call, cut: Pieces, columns: Columns, noted: Noted) -> Work:
 
 def _plan(bank: Bank, cut: Pieces, repeat: int) -> tuple[bool, float]:
     """Return whether the dense kernel is the faster one, and what the faster one costs in nanoseconds."""
-    found: tuple[bool, float] = plan(COSTS, *bank.shape, cut.entries, cut.coincidences, repeat)
+    found: tuple[bool, float] = plan(*bank.shape, cut.entries, cut.coincidences, repeat)
     return found

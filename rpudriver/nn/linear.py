@@ -234,7 +234,9 @@ class _ChipRead(torch.autograd.Function):
             raise StepError(
                 f"the input of layer {layer.name!r} holds NaN or infinity; check the data or lower the learning rate"
             )
-        y, scaled = outputs(layer.grid.forward(x), layer.scale, gain, bias)
+        scale = layer.scale  # modules take long to find their tensors
+        y, scaled = outputs(layer.grid.forward(x), scale, gain, bias)
+        ctx.handle, ctx.scale = handle, scale
         ctx.layer, ctx.records, ctx.call = layer, layer.training, layer._recorder.number_call()
         ctx.save_for_backward(x, gain, scaled if ctx.needs_input_grad[2] else None)
         return y
@@ -245,13 +247,13 @@ class _ChipRead(torch.autograd.Function):
         x, gain, scaled = ctx.saved_tensors
         wants_x, wants_weights, _, wants_bias, _ = ctx.needs_input_grad
         layer: AnalogLinear = ctx.layer
-        found = gradients(grad, layer.scale, gain, scaled, wants_bias)
+        found = gradients(grad, ctx.scale, gain, scaled, wants_bias)
         if not found.finite:
             raise StepError(f"the gradient at layer {layer.name!r} holds NaN or infinity; lower the learning rate")
         if wants_weights and ctx.records and x.shape[0]:
             layer._recorder.add(ctx.call, x, found.d)
         d_x = layer.grid.backward(found.back)[:, : layer.in_features] if wants_x else None
-        return d_x, torch.zeros_like(layer.handle) if wants_weights else None, found.gain, found.bias, None
+        return d_x, torch.zeros_like(ctx.handle) if wants_weights else None, found.gain, found.bias, None
 
 
 def _finite(values: torch.Tensor) -> bool:

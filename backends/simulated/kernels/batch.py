@@ -35,7 +35,7 @@ def _rows(address, stride, samples, lines):  # type: ignore[no-untyped-def]
     return rows
 
 
-def _run(x, d, shape, key, options, bounds, places, memory, noted, bank, scalars, kernels, limits, read):  # type: ignore[no-untyped-def]
+def _run(x, d, shape, key, options, bounds, places, memory, noted, bank, scalars, kernels, most, read):  # type: ignore[no-untyped-def]
     """Draw trains for ``lr * d x^T``; apply them and read columns, if the kernel is there and not worth more threads.
 
     Parameters
@@ -50,7 +50,7 @@ def _run(x, d, shape, key, options, bounds, places, memory, noted, bank, scalars
     noted : float32 ``[R, n_out]``, filled with what was read, or with weights where nothing was read.
     bank, scalars : as kernels take them.
     kernels : addresses of the dense and the sparse one, 0 where it is not there.
-    limits : `Costs`, and the cost up to which a batch is applied here.
+    most : cost up to which a batch is applied here, see `plan`.
     read : as `products.receive_columns` takes it.
 
     Returns
@@ -71,7 +71,7 @@ def _run(x, d, shape, key, options, bounds, places, memory, noted, bank, scalars
     if late >= 0 or longest > longest_allowed or total > budget or up > up_allowed or down > down_allowed:
         return False, False, tally, (0, 0, 0, 0.0)
     found = cut_into(x_words, d_words, x_negative, d_negative, bl, U(0), places[1], *memory)
-    done = _apply(found, shape, places[0], memory, noted, bank, scalars, kernels, limits)
+    done = _apply(found, shape, places[0], memory, noted, bank, scalars, kernels, most)
     if done and len(noted) > 0:
         saturated = np.empty(noted.shape, np.bool_)
         products.receive_columns(noted.ctypes.data, saturated, places[0], read)
@@ -79,10 +79,10 @@ def _run(x, d, shape, key, options, bounds, places, memory, noted, bank, scalars
 
 
 @compiled
-def _apply(found, shape, columns, memory, noted, bank, scalars, kernels, limits):  # type: ignore[no-untyped-def]
+def _apply(found, shape, columns, memory, noted, bank, scalars, kernels, most):  # type: ignore[no-untyped-def]
     """Apply trains that are cut; return whether that was done."""
-    (_, n_in, n_out), (pieces, entries, pulses, coincidences), (costs, most) = shape, found, limits
-    dense, cost = plan(costs, n_out, n_in, entries, coincidences, 1)
+    (_, n_in, n_out), (pieces, entries, pulses, coincidences) = shape, found
+    dense, cost = plan(n_out, n_in, entries, coincidences, 1)
     at = kernels[0] if dense else kernels[1]
     if at == np.uint64(0) or cost > most:
         return False

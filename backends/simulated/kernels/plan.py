@@ -1,32 +1,16 @@
 """Which kernel is the faster one for a batch, and what it costs."""
 
-from typing import NamedTuple
-
 from rpudriver.backends.simulated.kernels.pieces import TILE
 from rpudriver.backends.simulated.kernels.scratch import LANES
 from rpudriver.keyed.native import compiled
 
-
-class Costs(NamedTuple):
-    """Nanoseconds on a 2023 server core; only their ratios matter, to choose the kernel.
-
-    Attributes
-    ----------
-    collect, load, round : of the dense kernel: a piece of a row in a tile; a group of lanes, and each round of it.
-    event : of the sparse one: a coincidence.
-    """
-
-    collect: float
-    load: float
-    round: float
-    event: float
-
-
-COSTS = Costs(7.0, 14.0, 6.0, 5.5)
+# nanoseconds on a 2023 server core; only their ratios matter, to choose the kernel
+COLLECT, LOAD, ROUND = 7.0, 14.0, 6.0  # dense: a piece of a row in a tile; a group of lanes, and each round of it
+EVENT = 5.5  # sparse: a coincidence
 
 
 @compiled
-def plan(costs, n_out, n_in, entries, coincidences, repeat):  # type: ignore[no-untyped-def]
+def plan(n_out, n_in, entries, coincidences, repeat):  # type: ignore[no-untyped-def]
     """Return whether the dense kernel is the faster one, and what the faster one costs in nanoseconds.
 
     Parameters
@@ -34,15 +18,14 @@ def plan(costs, n_out, n_in, entries, coincidences, repeat):  # type: ignore[no-
     entries, coincidences : as in `Pieces`.
     repeat : how often the batch is applied.
     """
-    collect, load, round_of_lanes, event = costs
     events = repeat * coincidences
-    sparse = events * event
-    collecting = collect * (repeat * entries * ((n_in + TILE - 1) // TILE))
+    sparse = events * EVENT
+    collecting = COLLECT * (repeat * entries * ((n_in + TILE - 1) // TILE))
     if sparse <= collecting:
         return False, sparse
     groups = min(n_out, entries) * ((n_in + LANES - 1) // LANES)  # in rows that fire
     each = events / groups  # pulses for a group of lanes
     mean = each / LANES
     rounds = min(each, mean + 2.0 * mean**0.5 + 1.0)
-    dense = collecting + groups * min(each, 1.0) * (load + rounds * round_of_lanes)
+    dense = collecting + groups * min(each, 1.0) * (LOAD + rounds * ROUND)
     return dense < sparse, min(dense, sparse)
