@@ -44,7 +44,7 @@ class TikiTaka(Algorithm[State]):
         a, c, source = state.arrays["A"], state.arrays["C"], state.source
         onto_a = self.update(backend, a, source, state.samples, x, d, self.fast_lr, transfers)
         reads = train_and_read(backend, onto_a, state.points)
-        if len(reads):
-            onto_c, first = one_hot(transfers, x.shape[1]).to(reads.device), state.samples // self.n_s
+        if reads.shape[0]:
+            onto_c, first = one_hot(transfers, x.shape[1], reads.device), state.samples // self.n_s
             backend.update(self.update(backend, c, source.transfer, first, onto_c, reads, lr * self.transfer_lr))
         return state.advanced(x.shape[0])

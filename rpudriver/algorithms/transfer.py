@@ -27,13 +27,14 @@ def _schedule(updates: int, batch: int, n_s: int, n_in: int) -> Places:
     return Places((k - 1) % n_in, k * n_s - updates)
 
 
-def one_hot(transfers: Places, n_in: int) -> torch.Tensor:
+def one_hot(transfers: Places, n_in: int, device: torch.device) -> torch.Tensor:
     """Return the inputs of C that transfers stand for, float32 ``[R, n_in]``: sample r fires column ``columns[r]``."""
     columns = transfers.columns
     x = np.zeros((len(columns), n_in), np.float32)
     for row, column in zip(x, columns.tolist(), strict=True):  # few: an array of places would take longer
         row[column] = 1.0
-    return torch.from_numpy(x)
+    onto_c = torch.from_numpy(x)
+    return onto_c if device.type == "cpu" else onto_c.to(device)
 
 
 def train_and_read(backend: CrossbarBackend, update: Update, points: torch.Tensor | None = None) -> torch.Tensor:

@@ -60,7 +60,7 @@ class TTv2(Algorithm[TTv2State]):
         onto_a = self.update(backend, a, source, state.samples, x, d, self.fast_lr, transfers)
         reads = train_and_read(backend, onto_a, state.points)
         buffer = state.buffer.to(reads.device)  # made on the CPU
-        if len(reads):
+        if reads.shape[0]:
             gain = lr * self.transfer_lr / backend.capabilities.device.dw_min
             onto_c = filter_reads(buffer, transfers.columns, reads, gain, self.hysteresis)
             backend.run([Pulse(state.arrays["C"], onto_c)])
