@@ -16,7 +16,7 @@ if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
 
 
 BLOCKS = 4  # for each thread, at most: one that is held up then leaves blocks to the others
-WORTH_A_THREAD = 150_000.0  # nanoseconds of work below which a second thread costs more than it brings
+WORTH_A_THREAD = 400_000.0  # nanoseconds of work below which a second thread costs more than it brings
 WORTH_A_BLOCK = 300_000.0
 
 
