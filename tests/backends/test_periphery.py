@@ -24,6 +24,7 @@ CHIPS: dict[str, dict[str, object]] = {
     "open": {"output_bound": 0},
     "coarse": {"input_bits": 0, "input_bound": 0.7, "output_bits": 5, "output_bound": 0.9},
 }
+BARE = {"input_bits": 0, "output_bits": 0}  # no converters
 NOISES = {"quiet": ReadNoise(), "noisy": ReadNoise(output_noise=0.06, input_noise=0.1, weight_noise=0.05)}
 
 
@@ -47,11 +48,11 @@ def in_torch(periphery: Periphery, weights: torch.Tensor, gain: float, x: torch.
     return ReadResult(convert(clipped, c.output_bits, c.output_bound), y.abs() >= c.output_bound)
 
 
-@pytest.mark.parametrize("samples", [0, 1, 2, 9])
+@pytest.mark.parametrize("samples", [0, 1, 2, 9, products.FEW, products.FEW + 1])
 @pytest.mark.parametrize("transposed", [False, True])
 @pytest.mark.parametrize(("chip", "noise"), list(product(CHIPS, NOISES)))
 def test_a_compiled_read_equals_torch(chip: str, noise: str, transposed: bool, samples: int) -> None:
-    """Up to the order of sums, which differs where a vector is read alone."""
+    """Up to the order of sums, which differs with the number of vectors."""
     nominal = Nominal(dw_min=0.01, w_min=-1, w_max=1)
     capabilities = load_profile("standard", nominal, 0.0, CHIPS[chip])
     periphery = Periphery(capabilities, NOISES[noise], SEED)
@@ -115,6 +116,22 @@ def test_a_kept_sum_follows_every_change_of_its_devices(
         backend.restore(saved)
         assert torch.equal(check(), seen[0])
         assert all((a - b).abs().max() > 1e-3 for a, b in pairwise(seen))
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize("shape", [(1, 1), (3, 5), (4, 16), (9, 130)])
+def test_few_vectors_do_not_depend_on_each_other(shape: tuple[int, int], transposed: bool) -> None:
+    """Nor on their places: a product adds in the same order for all. Against the product in double precision too."""
+    g = torch.Generator().manual_seed(1)
+    capabilities = load_profile("standard", Nominal(dw_min=0.01, w_min=-1, w_max=1), 0.0, CHIPS["open"] | BARE)
+    periphery = Periphery(capabilities, ReadNoise(), SEED)
+    weights = torch.rand(shape, generator=g) - 0.5
+    x = torch.rand(products.FEW, shape[0 if transposed else 1], generator=g) * 2 - 1
+    whole = periphery.read(weights, 1.0, x, "A", FIRST, transposed).values
+    exact = x.double() @ (weights if transposed else weights.t()).double()
+    torch.testing.assert_close(whole, exact.float(), rtol=1e-5, atol=1e-5)
+    for some in ([3, 0], [15, 2, 7], list(range(15, 0, -1))):
+        assert torch.equal(periphery.read(weights, 1.0, x[some], "A", FIRST, transposed).values, whole[some])
 
 
 FLOAT, FLOATS, FLAGS, MATRIX = nb.float32, nb.float32[::1], nb.boolean[::1], nb.float32[:, ::1]

@@ -4,16 +4,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numba
 import numpy as np
 import pytest
 import torch
 
 from rpudriver.backends.base import CrossbarBackend
 from rpudriver.backends.registry import make
-from rpudriver.backends.simulated import fused
+from rpudriver.backends.simulated import fused, native
+from rpudriver.backends.simulated.kernels.calls import call_sparse
 from rpudriver.backends.updates import NOWHERE, Drawing, Places, Update
 from rpudriver.backends.validation import Limits
 from rpudriver.errors import LimitError, NotArmedError, RpuDriverError, StepError
+from rpudriver.keyed import threads
 from rpudriver.reading import managed_reads
 from rpudriver.trains import TrainSource
 from rpudriver.types import Array, Cell
@@ -102,6 +105,39 @@ def test_what_has_no_short_way_is_done_step_by_step(
     assert not calls
     assert torch.equal(values, other.run([update(again, samples, SOME).step()])[0].values)
     assert_same(one, other)
+
+
+@pytest.mark.parametrize("drawing", [{"lr": 1e-4}, {"lr": 3.0}], ids=["sparse", "dense"])
+def test_a_kernel_is_called_by_its_address_once_it_is_compiled(
+    monkeypatch: pytest.MonkeyPatch, drawing: dict[str, Any]
+) -> None:
+    """Unless it is worth more threads; what comes of it is the same."""
+    (one, array), (other, again) = chip(), chip()
+    first = update(array, reads=SOME, **drawing)
+    one.update(first), other.update(first._replace(array=again))  # the kernel is compiled
+    with monkeypatch.context() as patch:
+        patch.setattr(native, "apply_cut", pytest.fail)
+        read = one.update(first)
+    with monkeypatch.context() as patch:
+        calls, real = [], native.apply_cut
+        patch.setattr(native, "apply_cut", lambda *given: (calls.append(1), real(*given)))
+        patch.setattr(threads, "WORTH_A_THREAD", 1e3)
+        patch.setattr(fused, "NANOSECONDS", 0.0)  # of drawing trains
+        patch.setattr(torch, "get_num_threads", lambda: 3)
+        again_read = other.update(first._replace(array=again))
+    assert len(calls) == 1
+    assert torch.equal(read, again_read)
+    assert_same(one, other)
+
+
+def test_a_call_by_address_checks_types_before_there_is_code() -> None:
+    with pytest.raises(numba.TypingError, match="a compiled function takes"):
+        _call_with_too_few(np.uint64(0), 1)
+
+
+@numba.njit
+def _call_with_too_few(address: Any, row: Any) -> None:
+    call_sparse(address, (row, row))
 
 
 def test_views_are_taken_as_what_they_say() -> None:

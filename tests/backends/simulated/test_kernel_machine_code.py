@@ -60,3 +60,4 @@ def test_the_sparse_kernel_gathers_and_scatters(family: str, gathered: int, monk
     assert len(re.findall(r"\bvp?scatterd(?:ps|d)\b.*%zmm", text)) >= 2
     assert vector_instructions(text, "vpmulld") >= 6
     assert vector_instructions(text, EXTRA[family][0]) >= EXTRA[family][1]
+    assert len(re.findall(r"\bprefetch", text)) >= gathered  # the device that a later row moves first
