@@ -255,4 +255,4 @@ def _are_places(reads: Places) -> bool:
     """Return whether compiled code takes the arrays as they are."""
     columns, after = reads
     good = columns.dtype == after.dtype == np.int64 and columns.ndim == 1 and columns.shape == after.shape
-    return good and columns.flags.c_contiguous and after.flags.c_contiguous
+    return good and all([values.flags.c_contiguous and values.flags.writeable for values in reads])

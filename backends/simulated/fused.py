@@ -60,7 +60,7 @@ def readable(values: torch.Tensor) -> bool:
 
 
 def apply(
-    bank: Bank, update: Update, bounds: Bounds, strength: float, memory: Workspace, read: Any = NO_READ
+    bank: Bank, update: Update, bounds: Bounds, strength: float, memory: Workspace, read: Any
 ) -> tuple[torch.Tensor, Tally, bool] | None:
     """Pulse a bank and return values of the columns, float32 ``[R, n_out]``, the tally, and whether they were read.
 
@@ -69,11 +69,12 @@ def apply(
 
     Parameters
     ----------
-    read : what `Periphery.column_read` returns, where columns are read.
+    read : what `Periphery.column_read` returns, `NO_READ` where no columns are read.
     """
     _, x, d, drawing, source, number, (which, after), _ = update
     samples, (n_out, n_in) = x.shape[0], bank.shape
-    room, stops = memory.of(samples, drawing.max_bl, n_in, n_out), np.empty(len(after), np.int32)
+    own, stops = memory.of(samples, drawing.max_bl, n_in, n_out), np.empty(len(after), np.int32)
+    bank.version += 1  # before: Ctrl-C may be heard as soon as devices have moved
     noted, call = np.empty((len(after), n_out), np.float32), native.call_of(bank, strength)
     good, done, tally, found = run(
         (x.data_ptr(), x.stride(0)),
@@ -83,7 +84,7 @@ def apply(
         (float(drawing.lr), float(drawing.dw_min), *drawing[2:]),
         tuple(bounds),  # half a microsecond less than as a named one
         (which, after),
-        (*room, stops),
+        (*own, stops),
         noted,
         call.bank,
         call.scalars,
@@ -93,7 +94,6 @@ def apply(
     )
     if not good:
         return None
-    bank.version += 1
     if not done:
-        native.apply_cut(bank, pieces_in(room, stops, found), strength, which, noted)
+        native.apply_cut(bank, pieces_in(own, stops, found), strength, which, noted)
     return torch.from_numpy(noted), Tally._make(tally), done

@@ -11,7 +11,7 @@ import torch
 
 from rpudriver.backends.simulated.bank import Bank
 from rpudriver.backends.simulated.kernels import pieces
-from rpudriver.backends.simulated.kernels.calls import DENSE, SPARSE, address_of
+from rpudriver.backends.simulated.kernels.calls import DENSE, SPARSE, kernel_address
 from rpudriver.backends.simulated.kernels.families import dense_kernel, form_of, sparse_kernel
 from rpudriver.backends.simulated.kernels.lookup import addressed
 from rpudriver.backends.simulated.kernels.pieces import Pieces
@@ -37,7 +37,7 @@ class Snapshots:
     after: torch.Tensor
 
 
-NOWHERE = np.uint64(0)
+NOT_COMPILED = np.uint64(0)
 NONE = Snapshots(torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.int64))
 
 
@@ -111,15 +111,15 @@ class _Call:
     scalars: tuple[np.generic, ...]  # keys, strength, noise of a pulse, write noise
     strength: float
     places: tuple[int, ...]  # the addresses: a tensor that was replaced is another one
-    known: tuple[np.uint64, np.uint64] = (NOWHERE, NOWHERE)  # of the kernels, as far as they are compiled
+    known: tuple[np.uint64, np.uint64] = (NOT_COMPILED, NOT_COMPILED)  # of the kernels, as far as they are compiled
 
     def addresses(self) -> tuple[np.uint64, np.uint64]:
         """Return where the dense and the sparse kernel lie, 0 for one that is not compiled yet."""
         dense, sparse = self.known
         if not dense:
-            dense = np.uint64(address_of(self.dense, DENSE))
+            dense = np.uint64(kernel_address(self.dense, DENSE))
         if not sparse:
-            sparse = np.uint64(address_of(self.sparse, SPARSE))
+            sparse = np.uint64(kernel_address(self.sparse, SPARSE))
         self.known = dense, sparse
         return self.known
 

@@ -3,11 +3,8 @@
 Every loop runs over neighbouring lines and must be vectorised; a test reads the assembly. Arithmetic is float32.
 """
 
-from typing import Any
-
 import numba as nb
 import numpy as np
-from numba.core import types as untyped_types
 from numba.np.numpy_support import carray
 
 from rpudriver.backends.normalising import divide_vector
@@ -15,7 +12,6 @@ from rpudriver.keyed import native
 from rpudriver.keyed.intrinsics import floats_at, prefer_wide_vectors
 from rpudriver.keyed.native import compiled
 
-types: Any = untyped_types
 F, U64 = np.float32, np.uint64
 INPUT, WEIGHTS, OUTPUT = range(3)  # streams
 # converters, bound and noise of a chip, float32; 0 stands for none

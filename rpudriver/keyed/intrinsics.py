@@ -324,7 +324,7 @@ def prefetch(context, address, index):  # type: ignore[no-untyped-def]
         place = _pointer(builder, _WORD.as_pointer(), *args)
         kind = ir.FunctionType(ir.VoidType(), [place.type, _WORD, _WORD, _WORD])
         function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-        builder.call(function, [place, _WORD(1), _WORD(3), _WORD(1)])  # to be written, kept near, data
+        builder.call(function, [place, _WORD(0), _WORD(3), _WORD(1)])  # to be read, kept near, data
         return context.get_dummy_value()
 
     return types.void(types.uint64, types.int64), build

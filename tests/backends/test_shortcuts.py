@@ -140,6 +140,32 @@ def _call_with_too_few(address: Any, row: Any) -> None:
     call_sparse(address, (row, row))
 
 
+def test_an_interrupted_update_leaves_no_sum_of_weights_that_was_kept_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C may be heard between the devices' moves and the next line."""
+    backend, array = chip(Cell.REFERENCE, read={"output_noise": 0.0, "weight_noise": 0.0})
+    x, real = torch.ones(1, SHAPE[1]), fused.run
+    backend.update(update(array))
+    before = backend.read_matvec(array, x).values
+
+    def interrupted(*given: Any) -> Any:
+        real(*given)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fused, "run", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        backend.update(update(array, lr=3.0))
+    assert not torch.equal(backend.read_matvec(array, x).values, before)
+
+
+@pytest.mark.filterwarnings("ignore:The given NumPy array is not writable")
+def test_places_that_must_not_be_written_to_are_taken() -> None:
+    (one, array), (other, again) = chip(), chip()
+    for values in (held := Places(*[values.copy() for values in SOME])):
+        values.flags.writeable = False
+    assert torch.equal(one.update(update(array, reads=held)), other.update(update(again, reads=SOME)))
+    assert_same(one, other)
+
+
 def test_views_are_taken_as_what_they_say() -> None:
     (one, array), (other, again) = chip(), chip()
     wide = torch.randn(6, 200, generator=torch.Generator().manual_seed(1))
@@ -207,7 +233,7 @@ def pairs_of_jobs(vectors: int, transposed: bool) -> list[torch.Tensor]:
 
 
 @pytest.mark.parametrize("transposed", [False, True])
-@pytest.mark.parametrize("vectors", [1, 2, 17])
+@pytest.mark.parametrize("vectors", [1, 2, 3, 16, 17])
 @pytest.mark.parametrize("bound", [12.0, 1.5, 0.0], ids=["in range", "saturating", "unbounded"])
 def test_normalised_reads_are_managed_reads(
     monkeypatch: pytest.MonkeyPatch, vectors: int, transposed: bool, bound: float

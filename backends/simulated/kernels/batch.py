@@ -3,10 +3,8 @@
 It calls what does each of these elsewhere, so its results are theirs bit for bit.
 """
 
-from typing import Any
-
+import numba as nb
 import numpy as np
-from numba.core import types as untyped_types
 from numba.np.numpy_support import carray
 
 from rpudriver import trains
@@ -19,7 +17,6 @@ from rpudriver.backends.simulated.kernels.plan import plan
 from rpudriver.keyed.intrinsics import floats_at
 from rpudriver.keyed.native import compiled
 
-types: Any = untyped_types
 U = np.uint32
 
 
@@ -47,7 +44,7 @@ def _run(x, d, shape, key, options, bounds, places, memory, noted, bank, scalars
     bounds : fields of `Bounds`.
     places : columns that are read, and after how many samples.
     memory : what `pieces.room` returns, and stops of `Rows`; filled.
-    noted : float32 ``[R, n_out]``, filled with what was read, or with weights where nothing was read.
+    noted : float32 ``[R, n_out]``, filled with what was read if all is done.
     bank, scalars : as kernels take them.
     kernels : addresses of the dense and the sparse one, 0 where it is not there.
     most : cost up to which a batch is applied here, see `plan`.
@@ -78,7 +75,8 @@ def _run(x, d, shape, key, options, bounds, places, memory, noted, bank, scalars
     return True, done, tally, found
 
 
-@compiled
+# kept on disk as part of `run` alone, whose name tells the sources: it must never call a kernel of other arguments
+@nb.njit(nogil=True, error_model="numpy")
 def _apply(found, shape, columns, memory, noted, bank, scalars, kernels, most):  # type: ignore[no-untyped-def]
     """Apply trains that are cut; return whether that was done."""
     (_, n_in, n_out), (pieces, entries, pulses, coincidences) = shape, found

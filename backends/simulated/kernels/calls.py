@@ -23,7 +23,7 @@ SPARSE = tuple(map(typeof, (*_range_and_bank, _rows, _numbers, _words, 1, _place
 call_dense, call_sparse = caller_of(DENSE), caller_of(SPARSE)
 
 
-def address_of(kernel: Any, kinds: tuple[Any, ...]) -> int:
+def kernel_address(kernel: Any, kinds: tuple[Any, ...]) -> int:
     """Return where a kernel lies, 0 as long as it is not compiled."""
     found = kernel.overloads.get(kinds)
     return 0 if found is None else int(found.library.get_pointer_to_function(found.fndesc.llvm_func_name))

@@ -114,8 +114,7 @@ def moved(form, w, step, q, spread, noise, w_min, w_max, pulsed):  # type: ignor
     noise : multiplicative and additive noise, and the standard normal number of the pulse.
     """
     c2c, additive, xi = noise
-    # whatever does not wait for w is done before: pulse after pulse of a device, waiting is what takes the time
-    step, start = step if pulsed else F(0), w
+    start = w  # what does not wait for w is worked out beside it: waiting is what takes the time, pulse after pulse
     if form == MULTIPLICATIVE:
         step = F(step * fma(c2c, xi, F(1)))
     elif form == ADDITIVE:
@@ -124,4 +123,5 @@ def moved(form, w, step, q, spread, noise, w_min, w_max, pulsed):  # type: ignor
         scaled = F(c2c * q)
         variance = F(F(F(scaled * scaled) + F(additive * additive)) + F(spread * spread))
         q = F(q + F(xi * square_root(variance)))
-    return min(max(fma(step, q, start), w_min), w_max)
+    target = fma(step, q, start)
+    return min(max(target if pulsed else w, w_min), w_max)

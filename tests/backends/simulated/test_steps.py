@@ -1,4 +1,4 @@
-"""Powers and exponentials of the kernels against float64."""
+"""Powers and exponentials of the kernels against float64, and what a device without a pulse does."""
 
 import math
 from typing import Any
@@ -113,3 +113,16 @@ def test_exponential(gamma: float) -> None:
     ends = results(_exponential, np.array([0, 1], F), rounded, F(scale))
     assert ends[0] == 0
     assert ends[1] == pytest.approx(1, abs=float(bound(np.float64(rounded / math.log(2)))))
+
+
+@nb.njit(error_model="numpy")
+def _moved(form, q, pulsed):  # type: ignore[no-untyped-def]
+    return steps.moved(form, F(0.25), F(0.01), F(q), F(0), (F(0.3), F(0.1), F(1)), F(-1), F(1), pulsed)
+
+
+@pytest.mark.parametrize("form", [steps.QUIET, steps.MULTIPLICATIVE, steps.ADDITIVE, steps.GENERAL])
+def test_a_device_without_a_pulse_stays_whatever_its_step_would_be(form: int) -> None:
+    """The dense kernel works out steps for all devices of a group; some are beyond what a float holds."""
+    move: Any = _moved
+    assert move(form, 1e30, False) == 0.25
+    assert 0.25 < move(form, 1.0, True) < 0.3
