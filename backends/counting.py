@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from rpudriver.keyed.intrinsics import float_of_bits, load_word
+from rpudriver.keyed.intrinsics import borrowed, float_of_bits, load_word
 from rpudriver.types import PulseTrains, plain
 
 _U = np.uint32
@@ -71,6 +71,8 @@ def check_places(columns: Places, after: Places, n_in: int, samples: int) -> tup
 def tally_of_arrays(x_words, d_words, x_negative, d_negative, bl):  # type: ignore[no-untyped-def]
     """Return the fields of `Tally`, for other compiled code."""
     samples, words = x_words.shape[0], x_words.shape[2]
+    x_words, d_words = borrowed(x_words), borrowed(d_words)
+    x_negative, d_negative = borrowed(x_negative), borrowed(d_negative)
     late, longest, total, lines, coincidences, slots = -1, 0, 0, 0, 0, 0
     up = down = False
     x_firing, d_firing = np.empty(x_words.shape[1], np.uint32), np.empty(d_words.shape[1], np.uint32)

@@ -13,7 +13,7 @@ from rpudriver.keyed import arrays, native, threads
 from rpudriver.keyed import tensors as keyed
 from rpudriver.keyed.accelerator import available
 from rpudriver.keyed.arrays import stream_number
-from rpudriver.keyed.intrinsics import float_of_bits
+from rpudriver.keyed.intrinsics import borrowed, float_of_bits
 from rpudriver.keyed.native import word_count
 from rpudriver.types import PulseTrains, plain
 
@@ -38,6 +38,11 @@ class TrainSource:
     def numbers(self) -> tuple[int, int]:
         """The same as numbers of Python."""
         return int(self.streams[0]), int(self.streams[1])
+
+    @cached_property
+    def signed_seed(self) -> int:
+        """The seed as the int64 that has its bits: one type for every seed, of those that Numba takes fastest."""
+        return int(np.uint64(self.seed).astype(np.int64))
 
     @cached_property
     def transfer(self) -> "TrainSource":
@@ -181,6 +186,7 @@ def _manage(x, d, x_negative, d_negative, options, active, amplitude, bl):  # ty
     Returns the side (0: x, 1: d) and the sample that hold NaN or infinity, (-1, -1) if none, and the longest BL.
     """
     lr, dw_min, max_bl, update_management, bl_management = options
+    x, d, x_negative, d_negative = borrowed(x), borrowed(d), borrowed(x_negative), borrowed(d_negative)
     longest = 0
     bad = (-1, -1)
     for b in range(len(bl)):
@@ -205,6 +211,7 @@ def _manage(x, d, x_negative, d_negative, options, active, amplitude, bl):  # ty
 def _fill(seed, streams, first, x, d, active, amplitude, bl, x_words, d_words, start, stop):  # type: ignore[no-untyped-def]
     """Fill the words of x or d of a sample for each number from `start` to `stop`: two a sample."""
     work = native.desk(max(x.shape[1], d.shape[1]))
+    x, d, x_words, d_words = borrowed(x), borrowed(d), borrowed(x_words), borrowed(d_words)
     for n in range(start, stop):
         b, step = n // 2, _U64(first + _U64(n // 2))
         if n % 2 == 0:

@@ -80,7 +80,7 @@ def apply(
         (x.data_ptr(), x.stride(0)),
         (d.data_ptr(), d.stride(0)),
         (samples, n_in, n_out),
-        (np.uint64(source.seed), source.streams, np.uint64(number)),
+        (source.signed_seed, source.numbers, number),
         (float(drawing.lr), float(drawing.dw_min), *drawing[2:]),
         tuple(bounds),  # half a microsecond less than as a named one
         (which, after),

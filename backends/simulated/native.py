@@ -37,7 +37,6 @@ class Snapshots:
     after: torch.Tensor
 
 
-NOT_COMPILED = np.uint64(0)
 NONE = Snapshots(torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.int64))
 
 
@@ -108,18 +107,18 @@ class _Call:
     dense: Any
     sparse: Any
     bank: tuple[Any, ...]  # addresses of state and parameters, number of cells; measured table; n_in
-    scalars: tuple[np.generic, ...]  # keys, strength, noise of a pulse, write noise
+    scalars: tuple[tuple[int, ...], tuple[float, ...]]  # keys; strength, noise of a pulse, write noise
     strength: float
     places: tuple[int, ...]  # the addresses: a tensor that was replaced is another one
-    known: tuple[np.uint64, np.uint64] = (NOT_COMPILED, NOT_COMPILED)  # of the kernels, as far as they are compiled
+    known: tuple[int, int] = (0, 0)  # where the kernels lie, as far as they are compiled
 
-    def addresses(self) -> tuple[np.uint64, np.uint64]:
+    def addresses(self) -> tuple[int, int]:
         """Return where the dense and the sparse kernel lie, 0 for one that is not compiled yet."""
         dense, sparse = self.known
         if not dense:
-            dense = np.uint64(kernel_address(self.dense, DENSE))
+            dense = kernel_address(self.dense, DENSE)
         if not sparse:
-            sparse = np.uint64(kernel_address(self.sparse, SPARSE))
+            sparse = kernel_address(self.sparse, SPARSE)
         self.known = dense, sparse
         return self.known
 
@@ -132,12 +131,12 @@ def call_of(bank: Bank, strength: float) -> _Call:
         return kept
     assert bank.family is not None
     device, form = bank.device, form_of(bank.device)
-    chip = (*map(np.uint64, places), np.int64(bank.rows.shape[1]))
+    chip = *places, bank.rows.shape[1]
     additive = device.c2c_additive
     if form == ADDITIVE:  # what the root of a sum of one square is, which may differ in the last bit
         additive = float(np.sqrt(np.float32(additive) * np.float32(additive)))
     numbers = (strength, device.c2c, additive, device.write_noise * device.dw_min.mean)
-    scalars = (*bank.keys, *map(np.float32, numbers))
+    scalars = tuple(map(int, bank.keys)), tuple(map(float, numbers))
     kernels = dense_kernel(bank.family, form), sparse_kernel(bank.family, form)
     bank.kept = call = _Call(*kernels, (chip, addressed(bank.table), bank.shape[1]), scalars, strength, places)
     return call

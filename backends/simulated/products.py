@@ -9,7 +9,7 @@ from numba.np.numpy_support import carray
 
 from rpudriver.backends.normalising import divide_vector
 from rpudriver.keyed import native
-from rpudriver.keyed.intrinsics import floats_at, prefer_wide_vectors
+from rpudriver.keyed.intrinsics import borrowed, floats_at, prefer_wide_vectors
 from rpudriver.keyed.native import compiled
 
 F, U64 = np.float32, np.uint64
@@ -99,6 +99,7 @@ def send(x, out, lengths, keys, scales):  # type: ignore[no-untyped-def]
     ----------
     keys : (seed, numbers of the three streams, number of the first vector).
     """
+    x, out = borrowed(x), borrowed(out)
     for b in range(len(x)):
         _copy(x[b], out[b])
         lengths[b] = _send(out[b], keys, scales, b)
@@ -116,7 +117,7 @@ def send_normalised(x_at, stride, out, bound, divisors, lengths, keys, scales): 
 
     Return whether all divisors are finite and none is zero; only then are the vectors converted.
     """
-    lines, good = out.shape[1], True
+    out, lines, good = borrowed(out), out.shape[1], True
     for b in range(len(divisors)):
         divisors[b] = divide_vector(x_at, b * stride, lines, bound, out.ctypes.data, b * lines)
         good &= F(0) < divisors[b] < F(np.inf)
@@ -129,7 +130,7 @@ def send_normalised(x_at, stride, out, bound, divisors, lengths, keys, scales): 
 @compiled
 def receive_normalised(y, saturated, divisors, lengths, keys, scales, gain):  # type: ignore[no-untyped-def]
     """Do `receive`, and multiply outputs by the divisors of their inputs."""
-    some = False
+    y, saturated, some = borrowed(y), borrowed(saturated), False
     for b in range(len(y)):
         some |= _receive(y[b], saturated[b], lengths[b], keys, scales, gain, b)
         row, by = y[b], divisors[b]
@@ -141,7 +142,7 @@ def receive_normalised(y, saturated, divisors, lengths, keys, scales, gain):  # 
 @compiled
 def receive(y, saturated, lengths, keys, scales, gain):  # type: ignore[no-untyped-def]
     """Turn products ``[B, n]`` into what the output converters tell, in place; return whether any saturated."""
-    some = False
+    y, saturated, some = borrowed(y), borrowed(saturated), False
     for b in range(len(y)):
         some |= _receive(y[b], saturated[b], lengths[b], keys, scales, gain, b)
     return some
@@ -160,7 +161,7 @@ def receive_columns(y_at, saturated, columns, read):  # type: ignore[no-untyped-
     """
     held_at, sent, length, seed, streams, first, scales = read
     y, keys = carray(floats_at(y_at), saturated.shape), (seed, streams, U64(first))
-    lines, some = saturated.shape[1], False
+    saturated, lines, some = borrowed(saturated), saturated.shape[1], False
     for r in range(len(saturated)):
         row = y[r]
         if held_at:

@@ -13,7 +13,7 @@ from numba.core import types
 from numba.extending import intrinsic
 
 from rpudriver.keyed import arrays
-from rpudriver.keyed.intrinsics import prefer_wide_vectors
+from rpudriver.keyed.intrinsics import borrowed, prefer_wide_vectors
 
 _U = np.uint32
 _MIX_1, _MIX_2 = _U(arrays.MIX_1), _U(arrays.MIX_2)
@@ -246,7 +246,7 @@ def _some_lanes(k0, values, amplitude, lanes, cells):  # type: ignore[no-untyped
 def desk(lines):  # type: ignore[no-untyped-def]
     """Return what `sample_words` works on for a side of up to so many lines."""
     size = _whole(lines)
-    lanes, spare = np.zeros((5, size), np.uint32), np.zeros((5, size), np.uint32)
+    lanes, spare = np.empty((5, size), np.uint32), np.empty((5, size), np.uint32)
     return lanes, spare, np.empty(size, np.int32), np.empty(size, np.int32)
 
 
@@ -257,7 +257,7 @@ def sample_words(seed, stream, step, values, active, amplitude, bl, out, work): 
     if bl == 0 or active == 0:
         return
     k0, k1 = key_0(seed, stream, step), key_1(seed, stream, step)
-    lanes, spare, index, cells = work
+    lanes, spare, index, cells = borrowed(work[0]), borrowed(work[1]), borrowed(work[2]), borrowed(work[3])
     count, dense = len(values), 2 * active > len(values)
     if dense:
         _all_lanes(k0, values, amplitude, lanes)

@@ -17,7 +17,7 @@ from rpudriver.backends.simulated.kernels.plan import plan
 from rpudriver.keyed.intrinsics import floats_at
 from rpudriver.keyed.native import compiled
 
-U = np.uint32
+U, U64 = np.uint32, np.uint64
 
 
 @compiled
@@ -39,13 +39,13 @@ def _run(x, d, shape, key, options, bounds, places, memory, noted, bank, scalars
     ----------
     x, d : address and row stride of float32 ``[B, n_in]`` and ``[B, n_out]``.
     shape : (B, n_in, n_out).
-    key : seed, numbers of both streams, number of the first sample.
+    key : seed, as a signed number; numbers of both streams; number of the first sample.
     options : as `draw_trains` takes them.
     bounds : fields of `Bounds`.
     places : columns that are read, and after how many samples.
     memory : what `pieces.room` returns, and stops of `Rows`; filled.
     noted : float32 ``[R, n_out]``, filled with what was read if all is done.
-    bank, scalars : as kernels take them.
+    bank, scalars : as kernels take them, see `as_words`.
     kernels : addresses of the dense and the sparse one, 0 where it is not there.
     most : cost up to which a batch is applied here, see `plan`.
     read : as `products.receive_columns` takes it.
@@ -58,7 +58,7 @@ def _run(x, d, shape, key, options, bounds, places, memory, noted, bank, scalars
     x_rows, d_rows = _rows(x[0], x[1], samples, n_in), _rows(d[0], d[1], samples, n_out)
     seed, streams, number = key
     finite, x_words, d_words, x_negative, d_negative, bl = trains.draw_words(
-        seed, streams, number, x_rows, d_rows, options
+        U64(seed), (U(streams[0]), U(streams[1])), U64(number), x_rows, d_rows, options
     )
     if not finite:
         return False, False, (0, 0, 0, 0, 0, 0, False, False), (0, 0, 0, 0.0)
@@ -81,8 +81,8 @@ def _apply(found, shape, columns, memory, noted, bank, scalars, kernels, most): 
     """Apply trains that are cut; return whether that was done."""
     (_, n_in, n_out), (pieces, entries, pulses, coincidences) = shape, found
     dense, cost = plan(n_out, n_in, entries, coincidences, 1)
-    at = kernels[0] if dense else kernels[1]
-    if at == np.uint64(0) or cost > most:
+    at = U64(kernels[0] if dense else kernels[1])
+    if at == U64(0) or cost > most:
         return False
     start, index, words, by_column, stops = memory
     rows, by_column = Rows(start, index, words, stops), by_column[:pieces]

@@ -12,6 +12,7 @@ import numpy as np
 
 from rpudriver.backends.simulated.kernels import steps
 from rpudriver.backends.simulated.kernels.caching import compiled_as
+from rpudriver.backends.simulated.kernels.calls import as_words
 from rpudriver.backends.simulated.kernels.lookup import found_lane, has_left, look_up_lane
 from rpudriver.backends.simulated.kernels.pieces import SLOTS, TILE
 from rpudriver.backends.simulated.kernels.scratch import (
@@ -235,6 +236,7 @@ def build(family: int, form: int) -> Any:
         first_row, last_row, chip, table, n_in, pieces, x_words, x_fires, repeat, columns, order, snaps, out, scalars
     ):
         prefer_wide_vectors()
+        chip, table, scalars = as_words(chip, table, scalars)
         start, index, words, stops = pieces
         f = carray(floats_on_the_stack(FLOATS), FLOATS)
         u = carray(words_on_the_stack(WORDS), WORDS)

@@ -53,11 +53,10 @@ def table_of(response: object, dw_min: float) -> Table:
     return columns, low.astype(np.int32), np.int32((high - low).max()), F(grid[0]), per_unit
 
 
-def addressed(table: Table) -> tuple[np.generic, ...]:
+def addressed(table: Table) -> tuple[int | float, ...]:
     """Return a table as kernels take it, for as long as its arrays live: their addresses, and how many rows it has."""
     columns, buckets, reach, origin, per_unit = table
-    addresses = map(np.uint64, (columns.ctypes.data, buckets.ctypes.data))
-    return *addresses, np.int32(len(columns) // 4), reach, origin, per_unit
+    return columns.ctypes.data, buckets.ctypes.data, len(columns) // 4, int(reach), float(origin), float(per_unit)
 
 
 @inline

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from rpudriver.keyed.intrinsics import trailing_zeros
+from rpudriver.keyed.intrinsics import borrowed, trailing_zeros
 from rpudriver.keyed.native import compiled, inline, popcount
 from rpudriver.types import PulseTrains
 
@@ -144,7 +144,7 @@ def _signed(slots, negative, sign, out):  # type: ignore[no-untyped-def]
 @compiled
 def _lines(words, negative, samples, slots, sign, out):  # type: ignore[no-untyped-def]
     """Fill the words of one side, ``[pieces, n]``."""
-    lines = words.shape[1]
+    words, negative, out, lines = borrowed(words), borrowed(negative), borrowed(out), words.shape[1]
     piece_words = np.empty(lines, np.uint32)
     for piece in range(len(samples)):
         b, word, shift = samples[piece], slots[piece] // 32, np.uint64(slots[piece] % 32)
@@ -178,7 +178,7 @@ def _add_seen(words, seen):  # type: ignore[no-untyped-def]
 def cut_into(x_words, d_words, x_negative, d_negative, bl, flip, after, start, index, words, columns, stops):  # type: ignore[no-untyped-def]
     """Fill the memory of `room`; return the number of pieces, and the counts of `Pieces`."""
     samples, slots, before = _places(bl)
-    pieces, lines = len(samples), d_words.shape[1]
+    columns, pieces, lines = borrowed(columns), len(samples), d_words.shape[1]
     rows, seen = np.empty((pieces, lines), np.uint32), np.zeros(lines, np.uint32)
     _lines(x_words, x_negative, samples, slots, U(0), columns)
     _lines(d_words, d_negative, samples, slots, flip, rows)

@@ -10,6 +10,7 @@ import numpy as np
 
 from rpudriver.backends.simulated.kernels import steps
 from rpudriver.backends.simulated.kernels.caching import compiled_as
+from rpudriver.backends.simulated.kernels.calls import as_words
 from rpudriver.backends.simulated.kernels.lookup import look_up
 from rpudriver.backends.simulated.kernels.pieces import SLOTS
 from rpudriver.backends.simulated.kernels.scratch import (
@@ -195,6 +196,7 @@ def build(family: int, form: int, in_vectors: bool) -> Any:
 
     def sparse(first, last, chip, table, n_in, pieces, slot_start, fired, repeat, columns, out, scalars):  # type: ignore[no-untyped-def]
         prefer_wide_vectors()
+        chip, table, scalars = as_words(chip, table, scalars)
         start, index, words, stops = pieces
         lines = np.uint64(fired.ctypes.data)
         f = carray(floats_on_the_stack(FLOATS), FLOATS)
