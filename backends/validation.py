@@ -17,6 +17,7 @@ from rpudriver.errors import LimitError, StepError, UnsupportedError
 from rpudriver.types import Array, Cell, Port, Pulse, Read, Scan, Step, Wait
 
 UNLIMITED = 2**62  # pulses on one device
+INT64 = np.dtype(np.int64)
 FLOAT32_SLACK = 1 + 2.0**-23  # a bound like 0.3 is a little larger as a float32 than as a float
 
 
@@ -254,5 +255,5 @@ class Validator:
 def _are_places(reads: Places) -> bool:
     """Return whether compiled code takes the arrays as they are."""
     columns, after = reads
-    good = columns.dtype == after.dtype == np.int64 and columns.ndim == 1 and columns.shape == after.shape
-    return good and all([values.flags.c_contiguous and values.flags.writeable for values in reads])
+    good = columns.dtype == after.dtype == INT64 and columns.ndim == 1 and columns.shape == after.shape
+    return good and columns.flags.carray and after.flags.carray  # contiguous, aligned and writeable

@@ -46,6 +46,8 @@ class Port(Enum):
     DEVICE = "device"
     REFERENCE = "reference"
 
+    __hash__ = object.__hash__  # a key of many look-ups; an Enum's own is a call of Python
+
 
 @final
 @dataclass(frozen=True)

@@ -74,7 +74,7 @@ class SimulatedBackend(CrossbarBackend):
         return results
 
     def _pulse(self, step: Pulse) -> None:
-        action = Action(self.capabilities.kinds[step.kind].strength)
+        action = Action(self._capabilities.kinds[step.kind].strength)
         pulsing.apply_trains(self._banks[step.array.name, step.port], step.trains, step.repeat, action)
         if step.array.cell is Cell.PAIR and step.port is Port.DEVICE:
             partner = self._banks[step.array.name, Port.REFERENCE]
@@ -90,7 +90,7 @@ class SimulatedBackend(CrossbarBackend):
         array, bank = step.array, self._banks[step.array.name, Port.DEVICE]
         if self._preset.read.input_noise or not pulsing.takes_snapshots(bank):
             return joined(step, self._execute(expand(numbered)))
-        action, held = Action(self.capabilities.kinds[step.kind].strength), None
+        action, held = Action(self._capabilities.kinds[step.kind].strength), None
         values = pulsing.scan(bank, step, action)
         if array.cell is not Cell.SINGLE:
             partner = self._banks[array.name, Port.REFERENCE]
@@ -109,7 +109,7 @@ class SimulatedBackend(CrossbarBackend):
         bank = self._banks[array.name, Port.DEVICE]
         if array.cell is Cell.PAIR or self._preset.read.input_noise:
             return None
-        strength, columns = self.capabilities.kinds["update"].strength, update.reads.columns
+        strength, columns = self._capabilities.kinds["update"].strength, update.reads.columns
         held = self._turned_weights(self._banks[array.name, Port.REFERENCE]) if array.cell is Cell.REFERENCE else None
         if pulsing.stays_on_gpu(bank, update):
             from rpudriver.backends.simulated.triton import fused as on_gpu

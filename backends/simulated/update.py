@@ -50,8 +50,7 @@ def scan(bank: Bank, step: Scan, action: Action) -> torch.Tensor:
 
 def stays_on_gpu(bank: Bank, update: Update) -> bool:
     """Return whether trains can be drawn where the bank lies, and applied there."""
-    here = update.x.device == update.d.device == bank.hidden.device
-    return _on_triton(bank) and here and len(update.x) > 0
+    return _on_triton(bank) and update.x.device == update.d.device == bank.hidden.device and len(update.x) > 0
 
 
 def _on_triton(bank: Bank) -> bool:

@@ -31,8 +31,8 @@ def one_hot(transfers: Places, n_in: int, device: torch.device) -> torch.Tensor:
     """Return the inputs of C that transfers stand for, float32 ``[R, n_in]``: sample r fires column ``columns[r]``."""
     columns = transfers.columns
     x = np.zeros((len(columns), n_in), np.float32)
-    for row, column in zip(x, columns.tolist(), strict=True):  # few: an array of places would take longer
-        row[column] = 1.0
+    for r, column in enumerate(columns.tolist()):  # few: an array of places would take longer
+        x[r, column] = 1.0
     onto_c = torch.from_numpy(x)
     return onto_c if device.type == "cpu" else onto_c.to(device)
 

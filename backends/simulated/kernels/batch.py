@@ -43,7 +43,7 @@ def _run(x, d, shape, key, options, bounds, places, memory, noted, bank, scalars
     options : as `draw_trains` takes them.
     bounds : fields of `Bounds`.
     places : columns that are read, and after how many samples.
-    memory : what `pieces.room` returns, and stops of `Rows`; filled.
+    memory : what `pieces.room` returns, filled.
     noted : float32 ``[R, n_out]``, filled with what was read if all is done.
     bank, scalars : as kernels take them, see `as_words`.
     kernels : addresses of the dense and the sparse one, 0 where it is not there.

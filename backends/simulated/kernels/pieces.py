@@ -60,23 +60,25 @@ class Pieces(NamedTuple):
     coincidences: float
 
 
-Memory = tuple[Numbers, Numbers, Words, Words]
+Memory = tuple[Numbers, Numbers, Words, Words, Numbers]
 
 
-def room(samples: int, longest: int, n_in: int, n_out: int) -> Memory:
-    """Return memory for the pieces of so many samples of BL up to `longest`: start, entries, words and columns.
+def room(samples: int, longest: int, n_in: int, n_out: int, reads: int) -> Memory:
+    """Return memory for the pieces of so many samples of BL up to `longest`, with so many snapshots.
+
+    That is start, entries and words of `Rows`, words of the columns, and stops of `Rows`.
 
     Compiled code fills it: an array that compiled code returns costs a microsecond or two.
     """
     pieces = samples * -(-longest // SLOTS)
     entries = pieces * n_out + 1
     rows = np.empty(n_out + 1, np.int32), np.empty(entries, np.int32), np.empty(entries, np.uint32)
-    return *rows, np.empty((pieces, n_in), np.uint32)
+    return *rows, np.empty((pieces, n_in), np.uint32), np.empty(reads, np.int32)
 
 
-def pieces_in(memory: Memory, stops: Numbers, found: tuple[int, int, int, float]) -> Pieces:
+def pieces_in(memory: Memory, found: tuple[int, int, int, float]) -> Pieces:
     """Return the pieces that `cut_into` has put into some memory; `found` is what it returned."""
-    start, entries, words, columns = memory
+    start, entries, words, columns, stops = memory
     return Pieces(Rows(start, entries, words, stops), columns[: found[0]], *found[1:])
 
 
@@ -84,9 +86,9 @@ def cut(trains: PulseTrains, flip: bool, after: Places) -> Pieces:
     """Return the pieces of a batch. `flip` reverses every sign."""
     arrays = trains.arrays
     (samples, n_in, words), n_out = arrays[0].shape, arrays[1].shape[1]
-    memory, stops = room(samples, 32 * words, n_in, n_out), np.empty(len(after), np.int32)
-    given: Any = (*arrays, SIGN if flip else U(0), after, *memory, stops)
-    return pieces_in(memory, stops, cut_into(*given))
+    memory = room(samples, 32 * words, n_in, n_out, len(after))
+    given: Any = (*arrays, SIGN if flip else U(0), after, *memory)
+    return pieces_in(memory, cut_into(*given))
 
 
 def tiles_of(cut: Pieces, columns: Places) -> Tiles:
