@@ -3,7 +3,6 @@
 Step by step, the same takes a dozen calls and as many small arrays, which cost more than the work of a sparse update.
 """
 
-import math
 from typing import Any, final
 
 import numpy as np
@@ -89,7 +88,7 @@ def apply(
         call.bank,
         call.scalars,
         call.addresses(),
-        threads.WORTH_A_THREAD if torch.get_num_threads() > 1 else math.inf,
+        native.alone(),
         read,
     )
     if not good:

@@ -11,13 +11,14 @@ import torch
 
 from rpudriver.backends.simulated.bank import Bank
 from rpudriver.backends.simulated.kernels import pieces
+from rpudriver.backends.simulated.kernels.batch import run_given
 from rpudriver.backends.simulated.kernels.calls import DENSE, SPARSE, kernel_address
 from rpudriver.backends.simulated.kernels.families import dense_kernel, form_of, sparse_kernel
 from rpudriver.backends.simulated.kernels.lookup import addressed
 from rpudriver.backends.simulated.kernels.pieces import Pieces
 from rpudriver.backends.simulated.kernels.plan import plan
 from rpudriver.backends.simulated.kernels.steps import ADDITIVE
-from rpudriver.keyed.threads import share
+from rpudriver.keyed import threads
 from rpudriver.types import PulseTrains
 
 CUT = 2.5  # nanoseconds for a line and sample, cut into pieces
@@ -31,13 +32,16 @@ Work = Callable[[int, int, int], None]  # repetitions, first row, row after the 
 
 @dataclass(frozen=True)
 class Snapshots:
-    """Columns to be noted while trains are applied: column ``columns[r]`` after the first ``after[r]`` samples."""
+    """Columns to be noted while trains are applied: column ``columns[r]`` after the first ``after[r]`` samples.
 
-    columns: torch.Tensor
-    after: torch.Tensor
+    Both are contiguous.
+    """
+
+    columns: Columns
+    after: Columns
 
 
-NONE = Snapshots(torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.int64))
+NONE = Snapshots(np.zeros(0, np.int64), np.zeros(0, np.int64))
 
 
 def has_kernel(bank: Bank) -> bool:
@@ -58,9 +62,21 @@ def apply_trains(
             for start in range(0, len(trains), together):
                 _apply_blocks(bank, trains[start : start + together], strength, flip)
         return torch.empty(0, bank.shape[0])
-    cut, noted = pieces.cut(trains, flip, snapshots.after.numpy()), torch.empty(len(snapshots.after), bank.shape[0])
-    apply_cut(bank, cut, strength, snapshots.columns.numpy(), noted.numpy(), repeat)
-    return noted
+    given, columns, after = trains.arrays, snapshots.columns, snapshots.after
+    samples, n_in, words = given[0].shape
+    memory = pieces.room(samples, 32 * words, n_in, bank.shape[0], len(after))
+    noted, call = np.empty((len(after), bank.shape[0]), np.float32), call_of(bank, strength)
+    sign, shape = int(pieces.SIGN) if flip else 0, (samples, n_in, bank.shape[0])
+    own = call.bank, call.scalars, call.addresses(), alone(), repeat
+    done, found = run_given(given, sign, shape, (columns, after), memory, noted, *own)
+    if not done:
+        apply_cut(bank, pieces.pieces_in(memory, found), strength, columns, noted, repeat)
+    return torch.from_numpy(noted)
+
+
+def alone() -> float:
+    """Return what work may cost that one thread does in one call: Ctrl-C is heard after it."""
+    return threads.WORTH_A_THREAD if torch.get_num_threads() > 1 else LONGEST_CALL
 
 
 def _apply_blocks(bank: Bank, trains: PulseTrains, strength: float, flip: bool) -> None:
@@ -70,10 +86,10 @@ def _apply_blocks(bank: Bank, trains: PulseTrains, strength: float, flip: bool) 
 
     def cut(first: int, last: int) -> None:
         for k in range(first, last):
-            cuts[k] = pieces.cut(blocks[k], flip, NONE.after.numpy())
+            cuts[k] = pieces.cut(blocks[k], flip, NONE.after)
 
-    share(len(blocks), cut, CUT * len(trains) * sum(bank.shape))
-    call, nothing, works, cost = call_of(bank, strength), NONE.columns.numpy(), [], 0.0
+    threads.share(len(blocks), cut, CUT * len(trains) * sum(bank.shape))
+    call, nothing, works, cost = call_of(bank, strength), NONE.columns, [], 0.0
     for k in range(len(blocks)):
         dense, each = _plan(bank, cuts[k], 1)
         works.append((_dense if dense else _sparse)(call, cuts[k], nothing, np.empty((0, bank.shape[0]), np.float32)))
@@ -83,7 +99,7 @@ def _apply_blocks(bank: Bank, trains: PulseTrains, strength: float, flip: bool) 
         for apply in works:
             apply(1, first, last)
 
-    share(bank.shape[0], work, cost)
+    threads.share(bank.shape[0], work, cost)
 
 
 def apply_cut(bank: Bank, cut: Pieces, strength: float, columns: Columns, noted: Noted, repeat: int = 1) -> None:
@@ -97,7 +113,7 @@ def apply_cut(bank: Bank, cut: Pieces, strength: float, columns: Columns, noted:
     work = (_dense if dense else _sparse)(call, cut, columns, noted)
     at_once = max(1, int(repeat * LONGEST_CALL / max(cost, 1.0)))
     for start in range(0, repeat, at_once):
-        share(bank.shape[0], partial(work, min(at_once, repeat - start)), cost)
+        threads.share(bank.shape[0], partial(work, min(at_once, repeat - start)), cost)
 
 
 @dataclass

@@ -39,7 +39,7 @@ def scan(bank: Bank, step: Scan, action: Action) -> torch.Tensor:
     bank.version += 1
     trains = step.trains.to(bank.hidden.device)
     if native.has_kernel(bank):
-        snapshots = Snapshots(step.columns, step.after)
+        snapshots = Snapshots(*step.places)
         return native.apply_trains(bank, trains, 1, action.strength, action.flip, snapshots)
     from rpudriver.backends.simulated.triton.update import apply_trains as apply_on_gpu
 

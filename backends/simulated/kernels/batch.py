@@ -1,4 +1,4 @@
-"""A mini-batch in one compiled call: trains are drawn, looked through, cut and applied, and columns read.
+"""A batch in one compiled call: trains are drawn and looked through, or given; cut and applied, and columns read.
 
 It calls what does each of these elsewhere, so its results are theirs bit for bit.
 """
@@ -68,19 +68,28 @@ def _run(x, d, shape, key, options, bounds, places, memory, noted, bank, scalars
     if late >= 0 or longest > longest_allowed or total > budget or up > up_allowed or down > down_allowed:
         return False, False, tally, (0, 0, 0, 0.0)
     found = cut_into(x_words, d_words, x_negative, d_negative, bl, U(0), places[1], *memory)
-    done = _apply(found, shape, places[0], memory, noted, bank, scalars, kernels, most)
+    done = _apply(found, shape, places[0], memory, noted, bank, scalars, kernels, most, 1)
     if done and len(noted) > 0:
         saturated = np.empty(noted.shape, np.bool_)
         products.receive_columns(noted.ctypes.data, saturated, places[0], read)
     return True, done, tally, found
 
 
-# kept on disk as part of `run` alone, whose name tells the sources: it must never call a kernel of other arguments
+def _run_given(given, flip, shape, places, memory, noted, bank, scalars, kernels, most, repeat):  # type: ignore[no-untyped-def]
+    """Apply given trains, the arrays of `PulseTrains`, as `_run` does those that it draws; columns are only noted.
+
+    Return whether that was done, and what `cut_into` returns. `flip` is the bit that reverses signs, 0 for none.
+    """
+    found = cut_into(*given, U(flip), places[1], *memory)
+    return _apply(found, shape, places[0], memory, noted, bank, scalars, kernels, most, repeat), found
+
+
+# kept on disk as part of its callers alone, whose names tell the sources: it must never call a kernel of other arguments
 @nb.njit(nogil=True, error_model="numpy")
-def _apply(found, shape, columns, memory, noted, bank, scalars, kernels, most):  # type: ignore[no-untyped-def]
+def _apply(found, shape, columns, memory, noted, bank, scalars, kernels, most, repeat):  # type: ignore[no-untyped-def]
     """Apply trains that are cut; return whether that was done."""
     (_, n_in, n_out), (pieces, entries, pulses, coincidences) = shape, found
-    dense, cost = plan(n_out, n_in, entries, coincidences, 1)
+    dense, cost = plan(n_out, n_in, entries, coincidences, repeat)
     at = U64(kernels[0] if dense else kernels[1])
     if at == U64(0) or cost > most:
         return False
@@ -91,12 +100,13 @@ def _apply(found, shape, columns, memory, noted, bank, scalars, kernels, most): 
         x_words, fires = np.empty(tiles * pieces * TILE, np.uint32), np.empty((tiles, pieces), np.bool_)
         order, first = np.empty(len(columns), np.int64), np.empty(tiles + 1, np.int64)
         fill_tiles(by_column, columns, x_words, fires, order, first)
-        call_dense(at, (0, n_out, *bank, rows, x_words, fires, 1, columns, order, first, noted, scalars))
+        call_dense(at, (0, n_out, *bank, rows, x_words, fires, repeat, columns, order, first, noted, scalars))
     else:
         slot_start, fired = np.empty(SLOTS * pieces + 1, np.int32), np.empty(pulses, np.uint32)
         fill_slots(by_column, slot_start, fired)
-        call_sparse(at, (0, n_out, *bank, rows, slot_start, fired, 1, columns, noted, scalars))
+        call_sparse(at, (0, n_out, *bank, rows, slot_start, fired, repeat, columns, noted, scalars))
     return True
 
 
 run = compiled_as("batch", _run, trains, counting, products)
+run_given = compiled_as("given_batch", _run_given)

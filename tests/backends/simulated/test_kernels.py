@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -38,7 +39,7 @@ class Call:
         return trains_of(shape, self.lengths, self.densities, self.seed)
 
     def apply(self, bank: Bank) -> torch.Tensor:
-        after, columns = (torch.tensor([pair[k] for pair in self.noted], dtype=torch.int64) for k in (0, 1))
+        after, columns = (np.array([pair[k] for pair in self.noted], np.int64) for k in (0, 1))
         trains, snapshots = self.trains(bank.shape), Snapshots(columns, after)
         return native.apply_trains(bank, trains, self.repeat, self.strength, self.flip, snapshots)
 
@@ -134,7 +135,7 @@ def test_threads_change_nothing(family: str, dense: bool, monkeypatch: pytest.Mo
     force(monkeypatch, dense=dense, cost=1e8)  # worth any number of threads
     shape = (23, 130)
     trains = trains_of(shape, [20, 31, 40], (0.5, 0.5), 2)
-    snapshots = Snapshots(torch.tensor([129, 0, 127]), torch.tensor([1, 2, 3]))
+    snapshots = Snapshots(np.array([129, 0, 127]), np.array([1, 2, 3]))
     finals = []
     for threads in (1, 3):
         monkeypatch.setattr(torch, "get_num_threads", lambda count=threads: count)
@@ -168,7 +169,7 @@ def test_a_column_is_noted_as_it_is_at_that_moment(dense: bool, monkeypatch: pyt
     shape = (3, 289)
     trains = trains_of(shape, [31, 40, 12, 64], (0.7, 0.7), 3)
     places = [(place, column) for place in range(5) for column in EDGES]
-    snapshots = Snapshots(torch.tensor([c for _, c in places]), torch.tensor([p for p, _ in places]))
+    snapshots = Snapshots(np.array([c for _, c in places]), np.array([p for p, _ in places]))
     noted = apply(bank_of(CASES["soft-bounds"] | DIRTY, shape), trains, 1, snapshots)
     step_by_step = bank_of(CASES["soft-bounds"] | DIRTY, shape)
     weights = [step_by_step.weights.clone()]
