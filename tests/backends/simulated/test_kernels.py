@@ -81,16 +81,21 @@ def assert_same(found: list[torch.Tensor], expected: list[torch.Tensor]) -> None
 @settings(max_examples=25, deadline=None)
 @given(work=works())
 def test_dense_and_sparse_give_the_same_bits(family: str, work: tuple[tuple[int, int], bool, list[Call]]) -> None:
+    """And so does compiled code that chooses one of them and calls it by its address, once both are compiled."""
     shape, dirty, both = work
     device = CASES[family] | (DIRTY if dirty else {})
     found = []
-    for dense in (True, False):
+    for dense in (True, False, None):
         bank = bank_of(device, shape)
         with pytest.MonkeyPatch.context() as patch:
-            force(patch, dense=dense)
+            if dense is None:
+                patch.setattr(native, "apply_cut", pytest.fail)
+            else:
+                force(patch, dense=dense)
             noted = [call.apply(bank) for call in both]
         found.append([*state(bank), *noted])
     assert_same(found[0], found[1])
+    assert_same(found[0], found[2])
     pulses = [call.repeat * coincidences(call.trains(shape)) for call in both]
     assert torch.equal(found[0][2].view(shape).long(), pulses[0] + pulses[1])
 
