@@ -125,8 +125,7 @@ class AnalogLinear(torch.nn.Module):
                 f"analog layer {self.name!r} takes float32 [..., {self.in_features}]; got {x.dtype} {list(x.shape)}"
             )
         flat = x if x.ndim == 2 else x.reshape(-1, self.in_features)
-        tensors = self._parameters  # modules take long to find their tensors by name
-        y: torch.Tensor = _ChipRead.apply(flat, self.handle, tensors.get("out_scale"), tensors.get("bias"), self)  # type: ignore[no-untyped-call]
+        y: torch.Tensor = _ChipRead.apply(flat, self.handle, self.out_scale, self.bias, self)  # type: ignore[no-untyped-call]
         return y if x.ndim == 2 else y.reshape(*x.shape[:-1], self.out_features)
 
     def update(self, lr: float) -> None:
@@ -235,7 +234,7 @@ class _ChipRead(torch.autograd.Function):
             raise StepError(
                 f"the input of layer {layer.name!r} holds NaN or infinity; check the data or lower the learning rate"
             )
-        scale = layer._buffers["scale"]
+        scale = layer.scale  # modules take long to find their tensors
         y, scaled = outputs(layer.grid.forward(x), scale, gain, bias)
         ctx.handle, ctx.scale = handle, scale
         ctx.layer, ctx.records, ctx.call = layer, layer.training, layer._recorder.number_call()

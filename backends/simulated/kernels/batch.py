@@ -80,11 +80,12 @@ def _run_given(given, flip, shape, places, memory, noted, bank, scalars, kernels
 
     Return whether that was done, and what `cut_into` returns. `flip` is the bit that reverses signs, 0 for none.
     """
-    found = cut_into(*given, U(flip), places[1], *memory)
+    x_words, d_words, x_negative, d_negative, bl = given
+    found = cut_into(x_words, d_words, x_negative, d_negative, bl, U(flip), places[1], *memory)
     return _apply(found, shape, places[0], memory, noted, bank, scalars, kernels, most, repeat), found
 
 
-# kept on disk as part of its callers alone, whose names tell the sources: it must never call a kernel of other arguments
+# kept on disk within its callers, whose names tell the sources: it must never call a kernel of other arguments
 @nb.njit(nogil=True, error_model="numpy")
 def _apply(found, shape, columns, memory, noted, bank, scalars, kernels, most, repeat):  # type: ignore[no-untyped-def]
     """Apply trains that are cut; return whether that was done."""
@@ -103,8 +104,9 @@ def _apply(found, shape, columns, memory, noted, bank, scalars, kernels, most, r
         call_dense(at, (0, n_out, *bank, rows, x_words, fires, repeat, columns, order, first, noted, scalars))
     else:
         slot_start, fired = np.empty(SLOTS * pieces + 1, np.int32), np.empty(pulses, np.uint32)
-        fill_slots(by_column, slot_start, fired)
-        call_sparse(at, (0, n_out, *bank, rows, slot_start, fired, repeat, columns, noted, scalars))
+        alone = np.empty(2 * pieces, np.uint32)
+        fill_slots(by_column, slot_start, fired, alone)
+        call_sparse(at, (0, n_out, *bank, rows, slot_start, fired, alone, repeat, columns, noted, scalars))
     return True
 
 

@@ -21,7 +21,7 @@ TILE = 128  # columns that a kernel looks at together; their words for a batch s
 Words = npt.NDArray[np.uint32]
 Numbers = npt.NDArray[np.int32]
 Places = npt.NDArray[np.int64]
-Slots = tuple[Numbers, Words]  # what `slots_of` returns
+Slots = tuple[Numbers, Words, Words]  # what `slots_of` returns
 Tiles = tuple[Words, npt.NDArray[np.bool_], Places, Places]  # what `tiles_of` returns
 
 
@@ -109,16 +109,19 @@ def tiles_of(cut: Pieces, columns: Places) -> Tiles:
 
 
 def slots_of(cut: Pieces) -> Slots:
-    """Return which columns fire in each slot.
+    """Return which columns fire in each slot of pieces in which several do, and the column of every other piece.
 
     Returns
     -------
     start : int32; entries ``start[31 p + s]..`` are those of slot s of piece p.
     fired : uint32, the columns, their signs in bit 31.
+    alone : uint32 ``[2 * pieces]``, word and number of the one column that fires in a piece; else the word is 0.
     """
-    start, fired = np.empty(SLOTS * len(cut.columns) + 1, np.int32), np.empty(cut.pulses, np.uint32)
-    fill_slots(cut.columns, start, fired)
-    return start, fired
+    pieces = len(cut.columns)
+    start, alone = np.empty(SLOTS * pieces + 1, np.int32), np.empty(2 * pieces, np.uint32)
+    fired = np.empty(cut.pulses, np.uint32)
+    fill_slots(cut.columns, start, fired, alone)
+    return start, fired, alone
 
 
 @inline
@@ -232,14 +235,27 @@ def fill_tiles(columns, noted, out, fires, order, first):  # type: ignore[no-unt
 
 
 @compiled
-def fill_slots(columns, start, fired):  # type: ignore[no-untyped-def]
+def _gather(words, active):  # type: ignore[no-untyped-def]
+    """Write the places of words that are not 0, and return how many there are."""
+    count = 0
+    for line in range(len(words)):  # without a branch, as above
+        active[count] = line
+        count += 1 if words[line] != 0 else 0
+    return count
+
+
+@compiled
+def fill_slots(columns, start, fired, alone):  # type: ignore[no-untyped-def]
     """Do what `slots_of` says."""
-    pieces, lines = columns.shape
+    columns, (pieces, lines) = borrowed(columns), columns.shape
     start[:] = 0
     active = np.empty(lines, np.int32)
     for piece in range(pieces):
-        for line in range(lines):
-            rest = U(columns[piece, line] & U(0x7FFFFFFF))
+        count = _gather(columns[piece], active)
+        alone[2 * piece] = columns[piece, active[0]] if count == 1 else U(0)
+        alone[2 * piece + 1] = U(active[0])
+        for n in range(count if count > 1 else 0):
+            rest = U(columns[piece, active[n]] & U(0x7FFFFFFF))
             while rest != 0:
                 start[SLOTS * piece + S(trailing_zeros(rest)) + 1] += 1
                 rest = U(rest & U(rest - U(1)))
@@ -247,11 +263,9 @@ def fill_slots(columns, start, fired):  # type: ignore[no-untyped-def]
         start[k + 1] += start[k]
     place = start[:-1].copy()
     for piece in range(pieces):
-        count = 0
-        for line in range(lines):  # without a branch, as above
-            active[count] = line
-            count += 1 if columns[piece, line] != 0 else 0
-        for n in range(count):
+        if alone[2 * piece] != 0:
+            continue
+        for n in range(_gather(columns[piece], active)):
             word = columns[piece, active[n]]
             rest, entry = U(word & U(0x7FFFFFFF)), U(U(active[n]) | U(word & SIGN))
             while rest != 0:
