@@ -27,11 +27,11 @@ class Workspace:
     """Memory for the trains of mini-batches, kept from one to the next."""
 
     def __init__(self) -> None:
-        self._kept: dict[tuple[int, int, int, int, int], Memory] = {}
+        self._kept: dict[tuple[int, int, int, int], Memory] = {}
 
-    def of(self, samples: int, max_bl: int, n_in: int, n_out: int, reads: int) -> Memory:
+    def of(self, samples: int, max_bl: int, n_in: int, n_out: int) -> Memory:
         """Return what `pieces.room` returns."""
-        key = samples, max_bl, n_in, n_out, reads
+        key = samples, max_bl, n_in, n_out
         known = self._kept.get(key)
         if known is None:
             if len(self._kept) >= MOST_SHAPES:
@@ -72,7 +72,7 @@ def apply(
     """
     _, x, d, drawing, source, number, (which, after), _ = update
     samples, (n_out, n_in) = x.shape[0], bank.shape
-    own = memory.of(samples, drawing.max_bl, n_in, n_out, len(after))
+    own, stops = memory.of(samples, drawing.max_bl, n_in, n_out), np.empty(len(after), np.int32)
     bank.version += 1  # before: Ctrl-C may be heard as soon as devices have moved
     noted, call = np.empty((len(after), n_out), np.float32), native.call_of(bank, strength)
     good, done, tally, found = run(
@@ -83,7 +83,7 @@ def apply(
         (float(drawing.lr), float(drawing.dw_min), *drawing[2:]),
         tuple(bounds),  # half a microsecond less than as a named one
         (which, after),
-        own,
+        (*own, stops),
         noted,
         call.bank,
         call.scalars,
@@ -94,5 +94,5 @@ def apply(
     if not good:
         return None
     if not done:
-        native.apply_cut(bank, pieces_in(own, found), strength, which, noted)
+        native.apply_cut(bank, pieces_in(own, stops, found), strength, which, noted)
     return torch.from_numpy(noted), Tally._make(tally), done

@@ -34,7 +34,7 @@ Work = Callable[[int, int, int], None]  # repetitions, first row, row after the 
 class Snapshots:
     """Columns to be noted while trains are applied: column ``columns[r]`` after the first ``after[r]`` samples.
 
-    Both are contiguous.
+    Both are contiguous and can be written to, as all arrays that compiled code takes.
     """
 
     columns: Columns
@@ -64,13 +64,13 @@ def apply_trains(
         return torch.empty(0, bank.shape[0])
     given, columns, after = trains.arrays, snapshots.columns, snapshots.after
     samples, n_in, words = given[0].shape
-    memory = pieces.room(samples, 32 * words, n_in, bank.shape[0], len(after))
+    memory, stops = pieces.room(samples, 32 * words, n_in, bank.shape[0]), np.empty(len(after), np.int32)
     noted, call = np.empty((len(after), bank.shape[0]), np.float32), call_of(bank, strength)
     sign, shape = int(pieces.SIGN) if flip else 0, (samples, n_in, bank.shape[0])
-    own = call.bank, call.scalars, call.addresses(), alone(), repeat
-    done, found = run_given(given, sign, shape, (columns, after), memory, noted, *own)
+    own = call.bank, call.scalars, call.addresses(), alone(), int(repeat)
+    done, found = run_given(given, sign, shape, (columns, after), (*memory, stops), noted, *own)
     if not done:
-        apply_cut(bank, pieces.pieces_in(memory, found), strength, columns, noted, repeat)
+        apply_cut(bank, pieces.pieces_in(memory, stops, found), strength, columns, noted, repeat)
     return torch.from_numpy(noted)
 
 

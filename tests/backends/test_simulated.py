@@ -186,6 +186,7 @@ def test_repeats_in_chunks_equal_one_by_one(path: str, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(pulses, "CHUNK", 200)  # less than two samples of 5 x 9 devices a chunk
     monkeypatch.setattr(native, "LONGEST_CALL", 1.0)  # one repeat a call
+    monkeypatch.setattr(native, "alone", lambda: native.LONGEST_CALL)  # whatever the number of threads
     finals = []
     for repeats in ([7], [1] * 7):
         backend = make("simulated", preset="reram-array", seed=5)

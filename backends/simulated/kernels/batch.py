@@ -14,6 +14,7 @@ from rpudriver.backends.simulated.kernels.caching import compiled_as
 from rpudriver.backends.simulated.kernels.calls import call_dense, call_sparse
 from rpudriver.backends.simulated.kernels.pieces import SLOTS, TILE, Rows, cut_into, fill_slots, fill_tiles
 from rpudriver.backends.simulated.kernels.plan import plan
+from rpudriver.keyed.compilation import announced
 from rpudriver.keyed.intrinsics import floats_at
 from rpudriver.keyed.native import compiled
 
@@ -43,7 +44,7 @@ def _run(x, d, shape, key, options, bounds, places, memory, noted, bank, scalars
     options : as `draw_trains` takes them.
     bounds : fields of `Bounds`.
     places : columns that are read, and after how many samples.
-    memory : what `pieces.room` returns, filled.
+    memory : what `pieces.room` returns, and stops of `Rows`; filled.
     noted : float32 ``[R, n_out]``, filled with what was read if all is done.
     bank, scalars : as kernels take them, see `as_words`.
     kernels : addresses of the dense and the sparse one, 0 where it is not there.
@@ -104,11 +105,10 @@ def _apply(found, shape, columns, memory, noted, bank, scalars, kernels, most, r
         call_dense(at, (0, n_out, *bank, rows, x_words, fires, repeat, columns, order, first, noted, scalars))
     else:
         slot_start, fired = np.empty(SLOTS * pieces + 1, np.int32), np.empty(pulses, np.uint32)
-        alone = np.empty(2 * pieces, np.uint32)
-        fill_slots(by_column, slot_start, fired, alone)
-        call_sparse(at, (0, n_out, *bank, rows, slot_start, fired, alone, repeat, columns, noted, scalars))
+        fill_slots(by_column, slot_start, fired)
+        call_sparse(at, (0, n_out, *bank, rows, slot_start, fired, repeat, columns, noted, scalars))
     return True
 
 
-run = compiled_as("batch", _run, trains, counting, products)
-run_given = compiled_as("given_batch", _run_given)
+run = announced(compiled_as("batch", _run, trains, counting, products), "what draws and applies pulse trains")
+run_given = announced(compiled_as("given_batch", _run_given), "what applies pulse trains")

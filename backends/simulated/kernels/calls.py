@@ -21,13 +21,13 @@ _range_and_bank = (0, 0, _chip, addressed(table_of(None, 1.0)), 0)
 _rows, _scalars = Rows(_numbers, _numbers, _words, _numbers), ((0,) * 4, (0.0,) * 4)  # keys; strength and noise
 # what a kernel takes, as Numba's types
 DENSE = tuple(map(typeof, (*_range_and_bank, _rows, _words, _fires, 1, *[_places] * 3, _noted, _scalars)))
-SPARSE = tuple(map(typeof, (*_range_and_bank, _rows, _numbers, _words, _words, 1, _places, _noted, _scalars)))
+SPARSE = tuple(map(typeof, (*_range_and_bank, _rows, _numbers, _words, 1, _places, _noted, _scalars)))
 call_dense, call_sparse = caller_of(DENSE), caller_of(SPARSE)
 
 
 def kernel_address(kernel: Any, kinds: tuple[Any, ...]) -> int:
     """Return where a kernel lies, 0 as long as it is not compiled."""
-    found = kernel.overloads.get(kinds)
+    found = kernel.overloads.get(kinds) if kernel.overloads else None  # to look it up takes microseconds
     return 0 if found is None else int(found.library.get_pointer_to_function(found.fndesc.llvm_func_name))
 
 

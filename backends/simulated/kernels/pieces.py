@@ -21,7 +21,7 @@ TILE = 128  # columns that a kernel looks at together; their words for a batch s
 Words = npt.NDArray[np.uint32]
 Numbers = npt.NDArray[np.int32]
 Places = npt.NDArray[np.int64]
-Slots = tuple[Numbers, Words, Words]  # what `slots_of` returns
+Slots = tuple[Numbers, Words]  # what `slots_of` returns
 Tiles = tuple[Words, npt.NDArray[np.bool_], Places, Places]  # what `tiles_of` returns
 
 
@@ -60,25 +60,23 @@ class Pieces(NamedTuple):
     coincidences: float
 
 
-Memory = tuple[Numbers, Numbers, Words, Words, Numbers]
+Memory = tuple[Numbers, Numbers, Words, Words]
 
 
-def room(samples: int, longest: int, n_in: int, n_out: int, reads: int) -> Memory:
-    """Return memory for the pieces of so many samples of BL up to `longest`, with so many snapshots.
-
-    That is start, entries and words of `Rows`, words of the columns, and stops of `Rows`.
+def room(samples: int, longest: int, n_in: int, n_out: int) -> Memory:
+    """Return memory for the pieces of so many samples of BL up to `longest`: start, entries, words and columns.
 
     Compiled code fills it: an array that compiled code returns costs a microsecond or two.
     """
     pieces = samples * -(-longest // SLOTS)
     entries = pieces * n_out + 1
     rows = np.empty(n_out + 1, np.int32), np.empty(entries, np.int32), np.empty(entries, np.uint32)
-    return *rows, np.empty((pieces, n_in), np.uint32), np.empty(reads, np.int32)
+    return *rows, np.empty((pieces, n_in), np.uint32)
 
 
-def pieces_in(memory: Memory, found: tuple[int, int, int, float]) -> Pieces:
+def pieces_in(memory: Memory, stops: Numbers, found: tuple[int, int, int, float]) -> Pieces:
     """Return the pieces that `cut_into` has put into some memory; `found` is what it returned."""
-    start, entries, words, columns, stops = memory
+    start, entries, words, columns = memory
     return Pieces(Rows(start, entries, words, stops), columns[: found[0]], *found[1:])
 
 
@@ -86,9 +84,9 @@ def cut(trains: PulseTrains, flip: bool, after: Places) -> Pieces:
     """Return the pieces of a batch. `flip` reverses every sign."""
     arrays = trains.arrays
     (samples, n_in, words), n_out = arrays[0].shape, arrays[1].shape[1]
-    memory = room(samples, 32 * words, n_in, n_out, len(after))
-    given: Any = (*arrays, SIGN if flip else U(0), after, *memory)
-    return pieces_in(memory, cut_into(*given))
+    memory, stops = room(samples, 32 * words, n_in, n_out), np.empty(len(after), np.int32)
+    given: Any = (*arrays, SIGN if flip else U(0), after, *memory, stops)
+    return pieces_in(memory, stops, cut_into(*given))
 
 
 def tiles_of(cut: Pieces, columns: Places) -> Tiles:
@@ -109,19 +107,16 @@ def tiles_of(cut: Pieces, columns: Places) -> Tiles:
 
 
 def slots_of(cut: Pieces) -> Slots:
-    """Return which columns fire in each slot of pieces in which several do, and the column of every other piece.
+    """Return which columns fire in each slot.
 
     Returns
     -------
     start : int32; entries ``start[31 p + s]..`` are those of slot s of piece p.
     fired : uint32, the columns, their signs in bit 31.
-    alone : uint32 ``[2 * pieces]``, word and number of the one column that fires in a piece; else the word is 0.
     """
-    pieces = len(cut.columns)
-    start, alone = np.empty(SLOTS * pieces + 1, np.int32), np.empty(2 * pieces, np.uint32)
-    fired = np.empty(cut.pulses, np.uint32)
-    fill_slots(cut.columns, start, fired, alone)
-    return start, fired, alone
+    start, fired = np.empty(SLOTS * len(cut.columns) + 1, np.int32), np.empty(cut.pulses, np.uint32)
+    fill_slots(cut.columns, start, fired)
+    return start, fired
 
 
 @inline
@@ -235,27 +230,14 @@ def fill_tiles(columns, noted, out, fires, order, first):  # type: ignore[no-unt
 
 
 @compiled
-def _gather(words, active):  # type: ignore[no-untyped-def]
-    """Write the places of words that are not 0, and return how many there are."""
-    count = 0
-    for line in range(len(words)):  # without a branch, as above
-        active[count] = line
-        count += 1 if words[line] != 0 else 0
-    return count
-
-
-@compiled
-def fill_slots(columns, start, fired, alone):  # type: ignore[no-untyped-def]
+def fill_slots(columns, start, fired):  # type: ignore[no-untyped-def]
     """Do what `slots_of` says."""
-    columns, (pieces, lines) = borrowed(columns), columns.shape
+    pieces, lines = columns.shape
     start[:] = 0
     active = np.empty(lines, np.int32)
     for piece in range(pieces):
-        count = _gather(columns[piece], active)
-        alone[2 * piece] = columns[piece, active[0]] if count == 1 else U(0)
-        alone[2 * piece + 1] = U(active[0])
-        for n in range(count if count > 1 else 0):
-            rest = U(columns[piece, active[n]] & U(0x7FFFFFFF))
+        for line in range(lines):
+            rest = U(columns[piece, line] & U(0x7FFFFFFF))
             while rest != 0:
                 start[SLOTS * piece + S(trailing_zeros(rest)) + 1] += 1
                 rest = U(rest & U(rest - U(1)))
@@ -263,9 +245,11 @@ def fill_slots(columns, start, fired, alone):  # type: ignore[no-untyped-def]
         start[k + 1] += start[k]
     place = start[:-1].copy()
     for piece in range(pieces):
-        if alone[2 * piece] != 0:
-            continue
-        for n in range(_gather(columns[piece], active)):
+        count = 0
+        for line in range(lines):  # without a branch, as above
+            active[count] = line
+            count += 1 if columns[piece, line] != 0 else 0
+        for n in range(count):
             word = columns[piece, active[n]]
             rest, entry = U(word & U(0x7FFFFFFF)), U(U(active[n]) | U(word & SIGN))
             while rest != 0:

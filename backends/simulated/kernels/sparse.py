@@ -32,6 +32,7 @@ from rpudriver.backends.simulated.kernels.scratch import (
 )
 from rpudriver.keyed import native as keyed
 from rpudriver.keyed.intrinsics import (
+    borrowed,
     choose,
     fetch_words,
     floats_on_the_stack,
@@ -49,38 +50,36 @@ from rpudriver.keyed.intrinsics import (
 
 carray: Any = numba.carray  # type: ignore[attr-defined]  # not exported by name in its stubs
 F, U, S, U8 = np.float32, np.uint32, np.int32, np.uint64
-COLUMN = SLOT_BITS = U(0x7FFFFFFF)  # of a line that fires, and of a word; the bit above is its sign
+COLUMN = U(0x7FFFFFFF)  # of a line that fires; the bit above is its sign
 FEW = 4  # devices that are not worth a vector
 AHEAD = 8  # rows whose first device is fetched meanwhile
 inline = keyed.inline
 
 
 @inline
-def _pulse(family, form, chip, table, cell, up, count, scalars):  # type: ignore[no-untyped-def]
-    """Apply `count` pulses of one sign to one device, and draw what it reads as."""
+def _pulse(family, form, chip, table, cell, up, scalars):  # type: ignore[no-untyped-def]
+    """Apply one pulse to one device, and draw what it reads as."""
     hidden, pulses, read, rows, cells = chip
     k0, k1, k2, k3, strength, c2c, additive, write_noise = scalars
     w, seen = load_float(hidden, cell), load_word(pulses, cell)
     w_max, w_min = load_float(rows, 2 * cells + cell), load_float(rows, 3 * cells + cell)
     nominal = load_float(rows, cell if up else cells + cell)
     step = F(nominal * strength) if up else F(-F(nominal * strength))
+    xi = F(0) if form == steps.QUIET else keyed.gaussian(k0, k1, U(cell), seen)
     q, spread, slope, gamma, scale = F(0), F(0), F(0), F(0), F(0)
     if steps.has_slope(family):
         slope = load_float(rows, (4 if up else 5) * cells + cell)
     if steps.has_gamma(family):
         gamma, scale = load_float(rows, 6 * cells + cell), load_float(rows, 7 * cells + cell)
-    for _ in range(count):
-        xi = F(0) if form == steps.QUIET else keyed.gaussian(k0, k1, U(cell), seen)
-        if family == steps.MEASURED:
-            q, spread = look_up(w, up, table)
-        else:
-            q = steps.relative_step(family, w, slope, gamma, scale)
-        w = steps.moved(form, w, step, q, spread, (c2c, additive, xi), w_min, w_max, True)
-        seen = U(seen + U(1))
+    if family == steps.MEASURED:
+        q, spread = look_up(w, up, table)
+    else:
+        q = steps.relative_step(family, w, slope, gamma, scale)
+    w = steps.moved(form, w, step, q, spread, (c2c, additive, xi), w_min, w_max, True)
     store_float(hidden, cell, w)
-    store_word(pulses, cell, seen)
+    store_word(pulses, cell, U(seen + U(1)))
     if write_noise > F(0):
-        xi = keyed.gaussian(k2, k3, U(cell), seen)
+        xi = keyed.gaussian(k2, k3, U(cell), U(seen + U(1)))
         store_float(read, cell, w if nominal == F(0) else F(w + F(write_noise * xi)))
 
 
@@ -162,42 +161,22 @@ def _slot(family, form, in_vectors, f, u, chip, table, cell, fired, at, end, wor
     for k in range(at, end):
         line = load_word(fired, k)
         up = S(U(line ^ word)) >= S(0)
-        _pulse(family, form, chip, table, cell + np.int64(U(line & COLUMN)), up, 1, scalars)
+        _pulse(family, form, chip, table, cell + np.int64(U(line & COLUMN)), up, scalars)
 
 
 @inline
-def _lone(alone, piece):  # type: ignore[no-untyped-def]
-    """Return the word of the one column that fires in a piece, 0 if there is not one, and the column."""
-    return alone[2 * piece], np.int64(alone[2 * piece + 1])
-
-
-@inline
-def _piece(family, form, in_vectors, f, u, chip, table, cell, slots, piece, word, scalars):  # type: ignore[no-untyped-def]
-    """Apply the pulses of one piece to a row: slot after slot, or all at once to the one device that sees them."""
-    slot_start, lines, alone = slots
-    x_word, column = _lone(alone, piece)
-    both = U(U(word & x_word) & SLOT_BITS)
-    if both != 0:  # of one sign
-        up = S(U(word ^ x_word)) >= S(0)
-        _pulse(family, form, chip, table, cell + column, up, keyed.popcount(both), scalars)
-    rest = U(word & SLOT_BITS) if x_word == 0 else U(0)
-    while rest != 0:
-        slot = SLOTS * piece + S(trailing_zeros(rest))
-        at, end = slot_start[slot], slot_start[slot + 1]
-        _slot(family, form, in_vectors, f, u, chip, table, cell, lines, at, end, word, scalars)
-        rest = U(rest & U(rest - U(1)))
-
-
-@inline
-def _expect(family, pieces, alone, row, n_in, chip):  # type: ignore[no-untyped-def]
-    """Have the first device fetched that a row will move, if its column fires alone: they are far apart then."""
+def _expect(family, pieces, slot_start, lines, row, n_in, chip):  # type: ignore[no-untyped-def]
+    """Have the first device fetched that a row will move: rows that fire on one column are far apart."""
     start, index, words, _ = pieces
     hidden, pulses, _, rows, cells = chip
     first = start[row]
     if first < start[row + 1]:
-        word, (x_word, column) = words[first], _lone(alone, index[first])
-        if U(U(word & x_word) & SLOT_BITS) != 0:
-            cell, side = row * n_in + column, np.int64(U(U(x_word ^ word) >> U(31)))
+        word = words[first]
+        slot = SLOTS * index[first] + S(trailing_zeros(word))
+        if slot_start[slot] < slot_start[slot + 1]:
+            line = load_word(lines, slot_start[slot])
+            cell = row * n_in + np.int64(U(line & COLUMN))
+            side = np.int64(U(U(line ^ word) >> U(31)))
             prefetch(hidden, cell)
             prefetch(pulses, cell)
             prefetch(rows, side * cells + cell)
@@ -216,13 +195,13 @@ def build(family: int, form: int, in_vectors: bool) -> Any:
     With `in_vectors` up to sixteen devices are moved at a time, else each on its own; the bits are the same.
     """
 
-    def sparse(  # type: ignore[no-untyped-def]
-        first, last, chip, table, n_in, pieces, slot_start, fired, alone, repeat, columns, out, scalars
-    ):
+    def sparse(first, last, chip, table, n_in, pieces, slot_start, fired, repeat, columns, out, scalars):  # type: ignore[no-untyped-def]
         prefer_wide_vectors()
         chip, table, scalars = as_words(chip, table, scalars)
+        pieces = borrowed(pieces[0]), borrowed(pieces[1]), borrowed(pieces[2]), borrowed(pieces[3])
         start, index, words, stops = pieces
-        slots = slot_start, np.uint64(fired.ctypes.data), alone
+        slot_start = borrowed(slot_start)
+        lines = np.uint64(fired.ctypes.data)
         f = carray(floats_on_the_stack(FLOATS), FLOATS)
         u = carray(words_on_the_stack(WORDS), WORDS)
         for lane in range(FLOATS):
@@ -230,14 +209,19 @@ def build(family: int, form: int, in_vectors: bool) -> Any:
         for row in range(first, last):
             snap, cell = 0, row * n_in
             if row + AHEAD < last:
-                _expect(family, pieces, alone, row + AHEAD, n_in, chip)
+                _expect(family, pieces, slot_start, lines, row + AHEAD, n_in, chip)
             for _ in range(repeat):
                 for entry in range(start[row], start[row + 1]):
                     piece, word = index[entry], words[entry]
                     while snap < len(stops) and stops[snap] <= piece:
                         out[snap, row] = load_float(chip[2], cell + columns[snap])
                         snap += 1
-                    _piece(family, form, in_vectors, f, u, chip, table, cell, slots, piece, word, scalars)
+                    rest = U(word & U(0x7FFFFFFF))
+                    while rest != 0:  # slot after slot
+                        slot = SLOTS * piece + S(trailing_zeros(rest))
+                        at, end = slot_start[slot], slot_start[slot + 1]
+                        _slot(family, form, in_vectors, f, u, chip, table, cell, lines, at, end, word, scalars)
+                        rest = U(rest & U(rest - U(1)))
             while snap < len(stops):
                 out[snap, row] = load_float(chip[2], cell + columns[snap])
                 snap += 1
