@@ -32,7 +32,6 @@ from rpudriver.backends.simulated.kernels.scratch import (
 )
 from rpudriver.keyed import native as keyed
 from rpudriver.keyed.intrinsics import (
-    borrowed,
     choose,
     fetch_words,
     floats_on_the_stack,
@@ -198,9 +197,7 @@ def build(family: int, form: int, in_vectors: bool) -> Any:
     def sparse(first, last, chip, table, n_in, pieces, slot_start, fired, repeat, columns, out, scalars):  # type: ignore[no-untyped-def]
         prefer_wide_vectors()
         chip, table, scalars = as_words(chip, table, scalars)
-        pieces = borrowed(pieces[0]), borrowed(pieces[1]), borrowed(pieces[2]), borrowed(pieces[3])
         start, index, words, stops = pieces
-        slot_start = borrowed(slot_start)
         lines = np.uint64(fired.ctypes.data)
         f = carray(floats_on_the_stack(FLOATS), FLOATS)
         u = carray(words_on_the_stack(WORDS), WORDS)
