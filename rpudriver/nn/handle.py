@@ -1,6 +1,6 @@
 """The link between PyTorch and an analog layer: a parameter without numbers, and the pairs to train with."""
 
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, final
 
 import torch
 
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 Pair = tuple[torch.Tensor, torch.Tensor]
 
 
+@final
 class AnalogHandle(torch.nn.Parameter):
     """Stands for an analog layer's weights among ``model.parameters()``: the numbers themselves are on the chip.
 

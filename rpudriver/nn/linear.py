@@ -242,18 +242,24 @@ class _ChipRead(torch.autograd.Function):
         return y
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        x, gain, scaled = ctx.saved_tensors
-        wants_x, wants_weights, _, wants_bias, _ = ctx.needs_input_grad
-        layer: AnalogLinear = ctx.layer
-        found = gradients(grad, ctx.scale, gain, scaled, wants_bias)
-        if not found.finite:
-            raise StepError(f"the gradient at layer {layer.name!r} holds NaN or infinity; lower the learning rate")
-        if wants_weights and ctx.records and x.shape[0]:
-            layer._recorder.add(ctx.call, x, found.d)
-        d_x = layer.grid.backward(found.back)[:, : layer.in_features] if wants_x else None
-        return d_x, torch.zeros_like(ctx.handle) if wants_weights else None, found.gain, found.bias, None
+        return _backward_once(ctx, grad) if torch.is_grad_enabled() else _backward(ctx, grad)
+
+
+def _backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+    x, gain, scaled = ctx.saved_tensors
+    wants_x, wants_weights, _, wants_bias, _ = ctx.needs_input_grad
+    layer: AnalogLinear = ctx.layer
+    found = gradients(grad, ctx.scale, gain, scaled, wants_bias)
+    if not found.finite:
+        raise StepError(f"the gradient at layer {layer.name!r} holds NaN or infinity; lower the learning rate")
+    if wants_weights and ctx.records and x.shape[0]:
+        layer._recorder.add(ctx.call, x, found.d)
+    d_x = layer.grid.backward(found.back)[:, : layer.in_features] if wants_x else None
+    return d_x, torch.zeros_like(ctx.handle) if wants_weights else None, found.gain, found.bias, None
+
+
+_backward_once = once_differentiable(_backward)  # with a graph of its own, which nothing may be derived from
 
 
 def _finite(values: torch.Tensor) -> bool:

@@ -58,7 +58,7 @@ class AnalogOptimizer(torch.optim.Optimizer):
             lr = float(group["lr"])
             digital, gradients = [], []
             for parameter in group["params"]:
-                if isinstance(parameter, AnalogHandle):
+                if type(parameter) is AnalogHandle:  # isinstance is a call of Python for parameters
                     parameter.layer.update(lr)
                     continue
                 gradient = parameter.grad
@@ -75,7 +75,7 @@ class AnalogOptimizer(torch.optim.Optimizer):
             super().zero_grad(set_to_none=False)
         for group in self.param_groups:
             for parameter in group["params"]:
-                if isinstance(parameter, AnalogHandle):
+                if type(parameter) is AnalogHandle:
                     parameter.layer.forget()
                 if set_to_none:
                     parameter.grad = None

@@ -86,16 +86,12 @@ def gradients(
         return Gradients(-h / scale, h * scale, finite, of_gain, grad.sum(0) if wants_bias else None)
     grad, (vectors, lines) = plain(grad), grad.shape
     d, back = torch.empty_like(grad), torch.empty_like(grad)
-    size = grad.data_ptr(), vectors, lines
-    finite = _both_ways(*size, *_row_at(scale), *_row_at(gain), d.data_ptr(), back.data_ptr())
-    of_bias = torch.empty(lines) if wants_bias else None
-    if of_bias is not None:
-        _sum(*size, of_bias.data_ptr())
-    of_gain = None if scaled is None else torch.empty(lines)
-    if scaled is not None and of_gain is not None:
-        _sum_of_products(*size, scaled.data_ptr(), of_gain.data_ptr())
-        if gain is not None and gain.shape[0] != lines:
-            of_gain = of_gain.sum().reshape(1)
+    of_bias, of_gain = torch.empty(lines) if wants_bias else None, None if scaled is None else torch.empty(lines)
+    places = (*_row_at(scale), *_row_at(gain), d.data_ptr(), back.data_ptr())
+    sums = _at(of_bias), _at(scaled), _at(of_gain)
+    finite = _gradients(grad.data_ptr(), vectors, lines, *places, *sums)
+    if of_gain is not None and gain is not None and gain.shape[0] != lines:
+        of_gain = of_gain.sum().reshape(1)
     return Gradients(d, back, finite, of_gain, of_bias)
 
 
@@ -120,6 +116,11 @@ def product(d: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
 def _row_at(values: torch.Tensor | None) -> tuple[int, int]:
     """Return where factors lie and how many; ``(0, 0)`` for none. They are a layer's own, so they are contiguous."""
     return (0, 0) if values is None else (values.data_ptr(), values.shape[0])
+
+
+def _at(values: torch.Tensor | None) -> int:
+    """Return where values lie, 0 for none."""
+    return 0 if values is None else values.data_ptr()
 
 
 @native.compiled
@@ -173,6 +174,18 @@ def _both_ways(grad_at, vectors, lines, scale_at, scales, gain_at, gains, d_at, 
             store_float(d_at, start + n, F(-h / scale[n]))
             store_float(back_at, start + n, F(h * scale[n]))
     return _all_finite(grad_at, 0, vectors * lines)
+
+
+@native.compiled
+def _gradients(  # type: ignore[no-untyped-def]
+    grad_at, vectors, lines, scale_at, scales, gain_at, gains, d_at, back_at, bias_sum_at, scaled_at, gain_sum_at
+):
+    """Do what `gradients` says, sums where they are wanted; return whether g is finite."""
+    if bias_sum_at:
+        _sum(grad_at, vectors, lines, bias_sum_at)
+    if gain_sum_at:
+        _sum_of_products(grad_at, vectors, lines, scaled_at, gain_sum_at)
+    return _both_ways(grad_at, vectors, lines, scale_at, scales, gain_at, gains, d_at, back_at)
 
 
 @native.compiled
