@@ -99,6 +99,17 @@ def test_learnable_scale_keeps_the_step_of_the_weights_behind_it() -> None:
     assert torch.allclose(true_weights(layer) - before, torch.full((2, 3), -0.01), rtol=0.2)
 
 
+def test_a_gradient_with_a_graph_is_the_same_and_cannot_be_derived_again() -> None:
+    """What a chip reads has no second derivative: without the error it would count as zero."""
+    layer = sgd_layer(7, 5, exact_chip())
+    x = torch.randn(3, 7, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    (plain,) = torch.autograd.grad(layer(x).square().sum(), x)
+    (again,) = torch.autograd.grad(layer(x).square().sum(), x, create_graph=True)
+    assert torch.allclose(plain, again, atol=1e-6)
+    with pytest.raises(RuntimeError, match="twice"):
+        again.sum().backward()
+
+
 def test_a_scale_for_each_output_fills_the_range_of_every_row() -> None:
     weight = torch.tensor([[0.1, -0.02], [0.0, 3.0], [0.0, 0.0]])
     for columnwise, largest in ((True, [0.1, 3.0, 3.0]), (False, [3.0])):
