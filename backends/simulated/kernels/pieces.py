@@ -16,6 +16,7 @@ from rpudriver.types import PulseTrains
 U, S = np.uint32, np.int32
 SLOTS = 31  # of a piece
 SIGN = U(0x80000000)
+APART = 16  # words between rows of a matrix whose columns are gone through: powers of two share a place in the cache
 TILE = 128  # columns that a kernel looks at together; their words for a batch stay in the fastest cache
 
 Words = npt.NDArray[np.uint32]
@@ -135,7 +136,7 @@ def _places(bl):  # type: ignore[no-untyped-def]
 @compiled
 def _signed(slots, negative, sign, out):  # type: ignore[no-untyped-def]
     """Add the signs of lines that fire."""
-    for line in range(len(out)):
+    for line in range(len(slots)):
         word = U(slots[line] & U(0x7FFFFFFF))
         signed = U(word | U(sign ^ U(U(negative[line]) << U(31))))
         out[line] = signed if word != U(0) else U(0)
@@ -179,7 +180,7 @@ def cut_into(x_words, d_words, x_negative, d_negative, bl, flip, after, start, i
     """Fill the memory of `room`; return the number of pieces, and the counts of `Pieces`."""
     samples, slots, before = _places(bl)
     columns, pieces, lines = borrowed(columns), len(samples), d_words.shape[1]
-    rows, seen = np.empty((pieces, lines), np.uint32), np.zeros(lines, np.uint32)
+    rows, seen = np.zeros((pieces, lines + APART), np.uint32), np.zeros(lines + APART, np.uint32)
     _lines(x_words, x_negative, samples, slots, U(0), columns)
     _lines(d_words, d_negative, samples, slots, flip, rows)
     pulses, coincidences = 0, 0.0
