@@ -148,10 +148,7 @@ class SimulatedBackend(CrossbarBackend):
         return ReadResult(result.values.to(step.x.device), result.saturated.to(step.x.device))
 
     def _normalised(self, jobs: Sequence[ReadJob], firsts: Sequence[int], transposed: bool) -> list[Normalised] | None:
-        bound, done = (
-            self.allowed[1],
-            [],
-        )  # reads move no device: nothing remains of those before one that fails
+        bound, done = self.allowed[1], []  # reads move no device: nothing remains of those before one that fails
         for (terms, x), first in zip(jobs, firsts, strict=True):
             if not (self._on_cpu and x.shape[0] and readable(x)):
                 return None
